@@ -1,0 +1,77 @@
+"""Every error a user can meet, with the exit code that scripts may rely on.
+
+SightlineError                 1   anything below, caught as one
+├── InputError                 3   a path, video, image or folder cannot be used
+├── BundleError                4   a bundle is missing, damaged or newer than this version
+├── EngineError                5   a backend cannot load, or was given wrong arrays
+├── CalibrationError           6   too little footage for what was asked
+├── OutputError                7   a result cannot be written
+├── ConfigError                8   a configuration file is wrong
+└── EndpointError              9   a network endpoint cannot be opened or reached
+
+Exit code 2 is a wrong command line, 130 an interruption from the keyboard. Messages read
+``where: what must be, what was got, what to do`` on one line.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def masked(text: str) -> str:
+    """Return ``text`` with the user and password of every URL in it replaced by ``***``."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+class SightlineError(Exception):
+    """Base of all errors that end a command with one line and ``exit_code``."""
+
+    exit_code = 1
+
+    def __init__(self, where: object, problem: str, remedy: str = "") -> None:
+        self.where, self.problem, self.remedy = masked(str(where)), masked(problem), remedy
+        super().__init__(f"{self.where}: {self.problem}" + (f"; {remedy}" if remedy else ""))
+
+
+class InputError(SightlineError):
+    """A path, video, image or folder cannot be used."""
+
+    exit_code = 3
+
+
+class BundleError(SightlineError):
+    """A bundle is missing, damaged, or written by a newer version."""
+
+    exit_code = 4
+
+
+class EngineError(SightlineError):
+    """A backend cannot load a graph, or was given arrays it must refuse."""
+
+    exit_code = 5
+
+
+class CalibrationError(SightlineError):
+    """The footage is too little for what was asked of it."""
+
+    exit_code = 6
+
+
+class OutputError(SightlineError):
+    """A result cannot be written."""
+
+    exit_code = 7
+
+
+class ConfigError(SightlineError):
+    """A configuration file is wrong."""
+
+    exit_code = 8
+
+
+class EndpointError(SightlineError):
+    """A network endpoint cannot be opened or reached."""
+
+    exit_code = 9

@@ -1,0 +1,33 @@
+"""The frame: one picture of one stream, as every other part of the system sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture.
+
+    stream: name of the camera or recording it belongs to.
+    index: position in the stream, from 0, counted in decoded frames.
+    time_s: media time in seconds from the stream's first frame (exact presentation time for recordings).
+    arrival_s: monotonic clock when the picture was decoded; never used in a decision.
+    image: uint8, height × width × 3, RGB, already at the model's input size.
+    luma: uint8, the luma plane at the camera's own resolution; a read-only view into the decoder's buffer.
+    key: true where the encoded stream could be entered at this frame.
+    """
+
+    stream: str
+    index: int
+    time_s: float
+    arrival_s: float
+    image: Image
+    luma: Image
+    key: bool = False

@@ -1,0 +1,1 @@
+"""The running system: sources, detector, events, alerts, replay and the live daemon."""

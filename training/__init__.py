@@ -1,0 +1,1 @@
+"""Offline: from footage to a bundle."""
