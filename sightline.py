@@ -1,0 +1,112 @@
+"""The ``sightline`` command: finds each package's sub-commands and loads only the one that was asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from engines.errors import SightlineError
+
+__version__ = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: its name, one line of help, where its function lives, and the extra that brings it."""
+
+    name: str
+    summary: str
+    target: str
+    panel: str
+    extra: str = ""
+
+
+COMMANDS = (
+    Command("fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit", "Teach"),
+    Command("verify", "Prove a bundle whole and its engine equal to the reference.", "engines.commands:verify", "Teach"),
+    Command("bench", "Measure how fast a bundle's engine is.", "engines.commands:bench", "Teach"),
+    Command("replay", "Watch recordings: events, scores, a report.", "monitor.replay_command:replay", "Watch"),
+    Command("run", "Watch live cameras named in a config.", "monitor.run_command:run", "Watch"),
+    Command("watch", "Follow the alerts of an endpoint; none is lost.", "monitor.watch_command:watch", "Watch"),
+    Command("render", "Render the synthetic drive as a video.", "monitor.render_command:render", "Try"),
+)
+
+
+def load(command: Command) -> Callable[..., Any]:
+    """Import the function behind ``command``; a missing extra is named in one line."""
+    module, _, function = command.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"monitor", "engines", "training", "configs"} or not command.extra:
+            raise
+        raise SightlineError(
+            f"sightline {command.name}",
+            f"needs the package {package}, which is not installed",
+            f"pip install 'sightline[{command.extra}]'",
+        ) from error
+
+
+def _stub(summary: str) -> Callable[[], None]:
+    def command() -> None: ...
+
+    command.__doc__ = summary
+    return command
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"sightline {__version__}")
+        raise typer.Exit
+
+
+def build(name: str | None) -> typer.Typer:
+    """Return the command line with ``name`` loaded for real and every other sub-command as its one line."""
+    app = typer.Typer(
+        name="sightline",
+        help="Knows the moment a camera can no longer be trusted, or the scene is no longer the one it was taught.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+        debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error."),
+    ) -> None: ...
+
+    for command in COMMANDS:
+        function = load(command) if command.name == name else _stub(command.summary)
+        app.command(command.name, rich_help_panel=command.panel, short_help=command.summary)(function)
+    return app
+
+
+def main() -> None:
+    """Run the command line; end with one line and a documented exit code on any foreseen error."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    name = next((a for a in arguments if not a.startswith("-")), None)
+    try:
+        build(name)(args=arguments, prog_name="sightline")
+    except SightlineError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"sightline: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("sightline: interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
