@@ -1,0 +1,197 @@
+"""Recorded footage: from PATHs to drives, from drives to frames.
+
+A PATH is a video file, a folder of images (one drive, sorted by name), or a folder of such, at any depth. The drive is the
+unit of every split and every statistic. Pictures are reduced in the decoder's own scaler, in the pass that converts them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import av.video.frame
+import cv2
+import numpy as np
+
+from engines.errors import InputError
+from engines.frames import Frame, Image
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".webm", ".h264", ".hevc"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGES_PER_SECOND = 10.0
+"""Rate at which a folder of images is played, for want of times: stated, never guessed from the content."""
+
+_EIGHT_BIT_LUMA = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"})
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One recording: a video file (``files`` empty), or a folder of images sorted by name."""
+
+    name: str
+    path: Path
+    files: tuple[Path, ...] = ()
+
+    @property
+    def is_video(self) -> bool:
+        return not self.files
+
+
+def find_drives(paths: Iterable[Path | str]) -> list[Drive]:
+    """Return every drive below ``paths`` with names unique among them; an unreadable or empty path raises InputError."""
+    drives: list[Drive] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(path, "must be a video, a folder of images or a folder of such; it does not exist", "check the path")
+        found = list(_walk(path))
+        if not found:
+            raise InputError(path, "must hold videos or images; none was found in it", f"known videos: {_known(VIDEO_SUFFIXES)}")
+        drives += [d for d in found if d.path not in {known.path for known in drives}]
+    return _uniquely_named(drives)
+
+
+def _known(suffixes: frozenset[str]) -> str:
+    return " ".join(sorted(suffixes))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key by which frame_9 comes before frame_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _walk(path: Path) -> Iterator[Drive]:
+    if path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            yield Drive(path.stem, path, (path,))
+        else:
+            yield Drive(path.stem, path)
+        return
+    children = sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=_natural)
+    images = tuple(p for p in children if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if images:
+        yield Drive(path.name, path, images)
+    for child in children:
+        if child.is_dir() or child.suffix.lower() in VIDEO_SUFFIXES:
+            yield from _walk(child)
+
+
+def _uniquely_named(drives: list[Drive]) -> list[Drive]:
+    names = [d.name for d in drives]
+    return [
+        d if names.count(d.name) == 1 else Drive(f"{d.path.parent.name}/{d.name}", d.path, d.files) for d in drives
+    ]
+
+
+class Recording:
+    """The frames of one drive, reduced to ``size`` (height, width), every one of them in order.
+
+    Iterating yields Frames with strictly increasing ``time_s``. ``every_s`` keeps only the first frame of each such interval.
+    After iteration ``notes`` tells what was damaged (a truncated file, unreadable images) and ``frames`` how many were read.
+    """
+
+    def __init__(self, drive: Drive, size: tuple[int, int], *, every_s: float = 0.0, images_per_second: float | None = None) -> None:
+        self.drive, self.size, self.every_s = drive, size, every_s
+        self.images_per_second = images_per_second or IMAGES_PER_SECOND
+        self.notes: list[str] = []
+        self.frames = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.notes, self.frames = [], 0
+        due_s = -np.inf
+        for frame in self._video() if self.drive.is_video else self._images():
+            self.frames += 1
+            # Half a millisecond of slack keeps 1/30 s steps from slipping by one frame through rounding.
+            if frame.time_s >= due_s - 5e-4:
+                due_s = (frame.time_s if due_s == -np.inf else due_s) + self.every_s
+                yield frame
+        if not self.frames:
+            raise InputError(self.drive.path, "must hold at least one readable frame; none could be decoded", "check the file")
+
+    @property
+    def expected_frames(self) -> int:
+        """How many frames the file says it holds; 0 where it does not say. For progress bars only."""
+        if not self.drive.is_video:
+            return len(self.drive.files)
+        with _opened(self.drive.path) as container:
+            stream = container.streams.video[0]
+            if stream.frames:
+                return int(stream.frames)
+            seconds = float(container.duration or 0) / 1e6
+            return int(seconds * float(stream.average_rate or 0))
+
+    def _video(self) -> Iterator[Frame]:
+        with _opened(self.drive.path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            step_s = 1.0 / float(stream.average_rate or 25)
+            first_s: float | None = None
+            last_s, index = -np.inf, 0
+            decoder = container.decode(stream)
+            while True:
+                try:
+                    picture = next(decoder, None)
+                except av.error.FFmpegError as error:
+                    self.notes.append(f"damaged after frame {index}: {error.strerror}")
+                    return
+                if picture is None:
+                    break
+                raw_s = picture.time if picture.time is not None else (index * step_s + (first_s or 0.0))
+                first_s = raw_s if first_s is None else first_s
+                # A repeated or backward time stamp would stop every clock downstream; the nominal step keeps it moving.
+                time_s = raw_s - first_s if raw_s - first_s > last_s else last_s + step_s
+                last_s = time_s
+                yield to_frame(picture, self.drive.name, index, time_s, self.size)
+                index += 1
+            if stream.frames and index < 0.98 * stream.frames - 1:
+                self.notes.append(f"truncated: {index} of {stream.frames} frames could be read")
+
+    def _images(self) -> Iterator[Frame]:
+        height, width = self.size
+        for index, file in enumerate(self.drive.files):
+            data = np.fromfile(file, np.uint8)
+            picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+            if picture is None:
+                self.notes.append(f"{file.name} cannot be read as an image; it was left out")
+                continue
+            image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+            yield Frame(
+                self.drive.name, index, index / self.images_per_second, time.monotonic(), _u8(image), _u8(luma), True
+            )
+
+
+def _u8(array: object) -> Image:
+    return np.asarray(array, np.uint8)
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError) as error:
+        reason = "the file is empty" if path.is_file() and not path.stat().st_size else (error.strerror or str(error))
+        raise InputError(path, f"must be a readable video: {reason}", "check the file or leave it out") from error
+    if not container.streams.video:
+        container.close()
+        raise InputError(path, "must hold a video stream; it has none", "check the file or leave it out")
+    return container
+
+
+def to_frame(picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]) -> Frame:
+    """Reduce one decoded picture to ``size`` (height, width) RGB and keep its luma plane at full resolution."""
+    height, width = size
+    image = picture.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+    return Frame(stream, index, time_s, time.monotonic(), image, luma_plane(picture), bool(picture.key_frame))
+
+
+def luma_plane(picture: av.video.frame.VideoFrame) -> Image:
+    """Return the luma of ``picture`` (uint8, height × width): a view of its first plane where that is 8-bit luma."""
+    if picture.format.name in _EIGHT_BIT_LUMA:
+        plane = picture.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        return rows[:, : plane.width]
+    return picture.to_ndarray(format="gray")
