@@ -1,0 +1,80 @@
+"""The teacher: MobileNetV2 1.0 with ImageNet weights, read from an ``.npz`` of folded convolutions.
+
+The file holds ``wNN``/``bNN`` (output, height, width, input; depthwise 1, height, width, channel) and a JSON ``meta`` that lists the
+operations with stride, activation and tensors. Input is RGB, (x - 128) / 128, padding SAME.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.errors import InputError
+from training.road_encoder import RoadEncoder
+
+FEATURES = 1280
+
+
+class MobileNetV2(nn.Module):
+    """Frozen feature extractor: uint8 N×H×W×3 RGB -> last feature map N×1280×H/32×W/32."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                self._operations = json.loads(str(stored["meta"]))
+                for name in (n for n in stored.files if n != "meta"):
+                    self.register_buffer(name, torch.from_numpy(_torch_layout(stored[name])))
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError(path, f"must be the MobileNetV2 weights as .npz: {error}", "see --weights") from error
+
+    @torch.no_grad()
+    def forward(self, frames: Tensor) -> Tensor:
+        tensors = {self._operations[0]["i"][0]: (frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0}
+        result = next(iter(tensors.values()))
+        for operation in self._operations:
+            if operation["op"] == "AVERAGE_POOL_2D":
+                break
+            if operation["op"] == "ADD":
+                result = tensors[operation["i"][0]] + tensors[operation["i"][1]]
+            else:
+                result = self._convolve(tensors[operation["i"][0]], operation)
+            tensors[operation["o"][0]] = result
+        return result
+
+    def _convolve(self, x: Tensor, operation: dict[str, object]) -> Tensor:
+        name, stride = str(operation["w"]), int(str(operation["stride"]))
+        weight, bias = self.get_buffer(name), self.get_buffer("b" + name[1:])
+        size = weight.shape[-1]
+        if size > 1:
+            vertical, horizontal = (max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[-2:])
+            x = F.pad(x, (horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2))
+        groups = x.shape[1] if weight.shape[1] == 1 and x.shape[1] > 1 else 1
+        y = F.conv2d(x, weight, bias, stride=stride, groups=groups)
+        return y.clamp(0.0, 6.0) if operation["act"] == 3 else y
+
+
+def _torch_layout(weight: np.ndarray) -> np.ndarray:
+    weight = weight.astype(np.float32)
+    if weight.ndim != 4:
+        return weight
+    depthwise = weight.shape[0] == 1 and weight.shape[1] == 3
+    return np.ascontiguousarray(weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2))
+
+
+def warm_start(encoder: RoadEncoder, teacher: MobileNetV2) -> None:
+    """Copy the teacher's convolutions, in order, into the encoder's trunk."""
+    for index, convolution in enumerate(encoder.convolutions()):
+        weight, bias = teacher.get_buffer(f"w{index:02d}"), teacher.get_buffer(f"b{index:02d}")
+        if weight.shape != convolution.weight.shape:
+            raise InputError(
+                f"teacher weight w{index:02d}", f"must have shape {tuple(convolution.weight.shape)}, got {tuple(weight.shape)}"
+            )
+        convolution.weight.data.copy_(weight)
+        if convolution.bias is not None:
+            convolution.bias.data.copy_(bias)
