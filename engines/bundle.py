@@ -1,0 +1,238 @@
+"""The model on disk: a folder with the fused graph, the density behind it, probes, thumbnails, and ``bundle.json`` that vouches for all.
+
+bundle.json   what it is, what it was taught on, its calibration, and the sha256 of every other file
+model.onnx    the fused graph: uint8 frames in, scores out
+density.npz   the density in float64: to verify, refit and recalibrate
+probes.npz    frames and the reference's scores for them: to verify engines
+normal/       thumbnails of normal footage, one drive after another
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engines.decision import Calibration
+from engines.density import Density, Floats, Kde, Projection, Scores
+from engines.errors import BundleError, OutputError
+from engines.frames import Image
+
+SCHEMA = 1
+
+
+class TaughtDrive(msgspec.Struct, frozen=True):
+    """A drive the bundle was taught on."""
+
+    name: str
+    frames: int
+    seconds: float
+
+
+class Encoder(msgspec.Struct, frozen=True):
+    """Which encoder the graph begins with."""
+
+    name: str
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays readable."""
+
+    schema: int
+    name: str
+    created: str
+    version: str
+    encoder: Encoder
+    input_size: tuple[int, int]
+    dimensions: int
+    support: int
+    bandwidth: float
+    relative: bool
+    drives: tuple[TaughtDrive, ...]
+    calibration: Calibration
+    notes: tuple[str, ...]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """Frames (N×H×W×3 uint8), the encoder's features for them as float32, and the reference's float64 scores."""
+
+    frames: Image
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """An opened bundle. Its files have been checked against their sha256."""
+
+    path: Path
+    manifest: Manifest
+    density: Density
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.onnx"
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.manifest.calibration
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the whole bundle: the digest of its manifest, which holds the digest of everything else."""
+        return hashlib.sha256((self.path / "bundle.json").read_bytes()).hexdigest()
+
+    def probes(self) -> Probes:
+        with _arrays(self.path / "probes.npz") as stored:
+            scores = Scores(**{f.name: stored[f.name] for f in fields(Scores)})
+            return Probes(stored["frames"], scores)
+
+
+def open_bundle(path: Path | str) -> Bundle:
+    """Open and check a bundle; a missing, damaged or newer one raises BundleError."""
+    path = Path(path)
+    manifest = _read_manifest(path)
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise BundleError(file, "must exist, but is missing from the bundle", "copy the whole folder again")
+        if _sha256(file.read_bytes()) != expected:
+            raise BundleError(file, "must have the sha256 that bundle.json states; the file was changed", "copy the bundle again")
+    with _arrays(path / "density.npz") as stored:
+        density = _unpack(dict(stored))
+    return Bundle(path, manifest, density)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / "bundle.json"
+    if not file.is_file():
+        raise BundleError(path, "must be a bundle: a folder with a bundle.json", "make one with sightline fit")
+    try:
+        schema = msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise BundleError(path, f"must have schema {SCHEMA} or older, got {schema}", "upgrade sightline")
+        return msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(file, f"must be a valid manifest: {error}", "copy the bundle again") from error
+
+
+def write_bundle(
+    path: Path, manifest: Manifest, density: Density, model: bytes, probes: Probes, thumbnails: Mapping[str, bytes]
+) -> Bundle:
+    """Write a bundle under a temporary name beside ``path``, then rename: it is whole or absent. An older bundle there is replaced."""
+    path = Path(path)
+    if path.exists() and not (path / "bundle.json").is_file():
+        raise OutputError(path, "must be a new name or an older bundle; something else is there", "choose another --out")
+    contents: dict[str, bytes] = {
+        "model.onnx": model,
+        "density.npz": _packed(_pack(density)),
+        "probes.npz": _packed({"frames": probes.frames, **{f.name: getattr(probes.scores, f.name) for f in fields(Scores)}}),
+        **{f"normal/{name}": data for name, data in thumbnails.items()},
+    }
+    manifest = msgspec.structs.replace(manifest, files={name: _sha256(data) for name, data in contents.items()})
+    contents["bundle.json"] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(path, f"must be writable: {error.strerror}", "choose another --out") from error
+    try:
+        for name, data in contents.items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_bytes(data)
+        partial.chmod(0o755)
+        _replace(partial, path)
+    except OSError as error:
+        raise OutputError(path, f"must be writable: {error.strerror}", "free space or choose another --out") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return open_bundle(path)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    if not path.exists():
+        os.replace(partial, path)
+        return
+    # A folder cannot be renamed over a full one: the old bundle steps aside first and leaves last.
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    os.replace(path, aside / "bundle")
+    try:
+        os.replace(partial, path)
+    except OSError:
+        os.replace(aside / "bundle", path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _packed(arrays: Mapping[str, Any]) -> bytes:
+    """An ``.npz`` whose bytes depend on the arrays alone (numpy's own would hold the time of day)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _arrays(path: Path) -> np.lib.npyio.NpzFile:
+    try:
+        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(path, f"must be an .npz of plain arrays: {error}", "copy the bundle again") from error
+
+
+def pack_projection(prefix: str, projection: Projection) -> dict[str, Floats]:
+    return {f"{prefix}.{f.name}": getattr(projection, f.name) for f in fields(Projection)}
+
+
+def pack_kde(prefix: str, kde: Kde) -> dict[str, Any]:
+    return {f"{prefix}.{f.name}": getattr(kde, f.name) for f in fields(Kde)}
+
+
+def unpack_projection(prefix: str, stored: Mapping[str, Any]) -> Projection:
+    return Projection(**{f.name: stored[f"{prefix}.{f.name}"] for f in fields(Projection)})
+
+
+def unpack_kde(prefix: str, stored: Mapping[str, Any]) -> Kde:
+    return Kde(stored[f"{prefix}.support"], stored[f"{prefix}.log_weights"], float(stored[f"{prefix}.bandwidth"]))
+
+
+def _pack(density: Density) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"pooling": density.pooling, "within": density.within}
+    arrays |= pack_projection("projection", density.projection) | pack_kde("normal", density.normal)
+    if density.background is not None:
+        arrays |= pack_kde("background", density.background)
+    if density.early_projection is not None and density.early is not None:
+        arrays |= pack_projection("early_projection", density.early_projection) | pack_kde("early", density.early)
+    return arrays
+
+
+def _unpack(stored: Mapping[str, Any]) -> Density:
+    has_early = "early.support" in stored
+    return Density(
+        pooling=stored["pooling"],
+        projection=unpack_projection("projection", stored),
+        normal=unpack_kde("normal", stored),
+        background=unpack_kde("background", stored) if "background.support" in stored else None,
+        early_projection=unpack_projection("early_projection", stored) if has_early else None,
+        early=unpack_kde("early", stored) if has_early else None,
+        within=stored["within"],
+    )

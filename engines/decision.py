@@ -1,0 +1,222 @@
+"""From scores to channels, and from held-out channels to thresholds: the calibrated definition of an alarm.
+
+Both sides use it: ``fit`` to learn the thresholds, the detector to apply them, so that what was calibrated is what runs. Everything is
+pure and counts media time only.
+
+Channels (higher is stranger):
+
+domain     exponentially weighted mean of the surprise (relative to the background, where there is one), nats.
+departure  how far the latent has moved from the stream's own recent past, in units of how far normal drives wander, and only while
+           the surprise is above its own recent past too: the part of the scene's change that leads away from normal. It does
+           not see what identifies a camera, since that is in both terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.density import Floats, Scores
+from engines.errors import CalibrationError
+
+CHANNELS = ("domain", "departure")
+UNITS = {"domain": "nats", "departure": "× normal wander"}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Time constants of an alarm, all in seconds of media time.
+
+    smoothing_s: of the exponentially weighted means. reference_s: of the stream's own past, which lags by guard_s, so that a change does
+    not hide in it, and speaks only after warmup_s. confirm_s: how long a channel must stay above its threshold to start an event.
+    clear_s: how long below the clearing level to end it. refractory_s: from an end to the next possible start.
+    """
+
+    smoothing_s: float = 1.0
+    reference_s: float = 20.0
+    guard_s: float = 2.0
+    warmup_s: float = 2.0
+    confirm_s: float = 1.0
+    clear_s: float = 2.0
+    refractory_s: float = 5.0
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """One calibrated channel. typical is the median over the calibration footage; clear, between the two, ends an event."""
+
+    name: str
+    threshold: float
+    typical: float
+
+    @property
+    def clear(self) -> float:
+        return self.typical + 0.85 * (self.threshold - self.typical)
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What was learnt from ``units`` held-out drives (or guarded blocks of drives) of ``unit_s`` seconds on average.
+
+    false_alarms_per_hour is the budget that the thresholds keep: with ``units`` exchangeable units and one threshold per channel at the
+    k-th smallest of the units' maxima, P(alarm in a new unit) ≤ channels · (1 - k / (units + 1)), whatever the correlation inside a unit
+    (split conformal prediction, Vovk et al. 2005).
+    """
+
+    rule: Rule
+    channels: tuple[Channel, ...]
+    unit: str
+    units: int
+    unit_s: float
+    false_alarms_per_hour: float
+
+    def channel(self, name: str) -> Channel:
+        return next(c for c in self.channels if c.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The channels at one moment. departure is NaN until the stream has a past to depart from."""
+
+    domain: float
+    departure: float
+
+
+class Channels:
+    """The running channels of one stream. ``update`` must be called in order of media time."""
+
+    def __init__(self, rule: Rule, within: Floats) -> None:
+        self._rule, self._within = rule, within
+        self._dimensions = len(within)
+        self._last_s = -math.inf
+        self._first_s = math.inf
+        self._surprise = 0.0
+        self._latent: Floats = np.zeros(self._dimensions)
+        self._waiting: deque[tuple[float, float, Floats]] = deque()
+        self._past_surprise = 0.0
+        self._past_latent: Floats = np.zeros(self._dimensions)
+        self._past_s = 0.0
+
+    def update(self, time_s: float, surprise: float, latent: Floats, *, learn: bool = True) -> Levels:
+        """Take one frame's scores; ``learn=False`` keeps it out of the stream's past (while an event is on)."""
+        started = self._last_s != -math.inf
+        step_s = time_s - self._last_s if started else 0.0
+        self._first_s = min(self._first_s, time_s)
+        gain = 1.0 - math.exp(-step_s / self._rule.smoothing_s) if started else 1.0
+        self._surprise += gain * (surprise - self._surprise)
+        self._latent = self._latent + gain * (latent - self._latent)
+        self._last_s = time_s
+        if learn:
+            self._waiting.append((step_s, surprise, latent))
+            self._learn(time_s)
+        return Levels(self._surprise, self._departure())
+
+    def skip(self, time_s: float) -> Levels:
+        """Pass over a frame that says nothing of the scene (a faulty camera): levels and past stay as they are."""
+        if self._last_s != -math.inf:
+            self._last_s = time_s
+        return Levels(self._surprise, self._departure()) if self._last_s != -math.inf else Levels(math.nan, math.nan)
+
+    def forget_waiting(self) -> None:
+        """Drop the frames not yet part of the past: they belong to the event that has just been found."""
+        self._waiting.clear()
+
+    def _learn(self, time_s: float) -> None:
+        held_s = sum(step for step, _, _ in self._waiting)
+        while self._waiting and held_s > self._rule.guard_s:
+            step_s, surprise, latent = self._waiting.popleft()
+            held_s -= step_s
+            # A growing mean at first, an exponential one once the past is long enough.
+            self._past_s += max(step_s, 1e-3)
+            gain = max(step_s, 1e-3) / min(self._past_s, self._rule.reference_s)
+            self._past_surprise += gain * (surprise - self._past_surprise)
+            self._past_latent = self._past_latent + gain * (latent - self._past_latent)
+
+    def _departure(self) -> float:
+        if self._past_s < self._rule.warmup_s:
+            return math.nan
+        if self._surprise <= self._past_surprise:
+            return 0.0
+        moved = self._latent - self._past_latent
+        return math.sqrt(max(float(moved @ self._within @ moved), 0.0) / self._dimensions)
+
+
+def run_channels(times_s: Sequence[float], scores: Scores, within: Floats, rule: Rule) -> dict[str, Floats]:
+    """Run the channels over one recorded stream; returns one array per channel (N), NaN where a channel has no say yet."""
+    channels = Channels(rule, within)
+    domain, latent = scores.domain.astype(np.float64), scores.latent.astype(np.float64)
+    levels = [channels.update(t, float(s), z) for t, s, z in zip(times_s, domain, latent, strict=True)]
+    return {name: np.array([getattr(level, name) for level in levels]) for name in CHANNELS}
+
+
+def held_peak(times_s: NDArray[np.floating], values: Floats, hold_s: float) -> float:
+    """The highest level that ``values`` stays at or above for ``hold_s``: what a threshold must exceed for no alarm to start.
+
+    -inf where the channel never had a say for that long.
+    """
+    window: deque[tuple[float, float]] = deque()
+    since_s: float | None = None
+    peak = -math.inf
+    for time_s, value in zip(times_s, values, strict=True):
+        if not math.isfinite(value):
+            window.clear()
+            since_s = None
+            continue
+        since_s = float(time_s) if since_s is None else since_s
+        while window and window[-1][1] >= value:
+            window.pop()
+        window.append((float(time_s), float(value)))
+        while window[0][0] < time_s - hold_s:
+            window.popleft()
+        if time_s - since_s >= hold_s:
+            peak = max(peak, window[0][1])
+    return peak
+
+
+def calibrate(
+    units: Sequence[tuple[NDArray[np.floating], dict[str, Floats]]],
+    rule: Rule,
+    unit: str,
+    budget_per_hour: float | None = None,
+) -> Calibration:
+    """Choose thresholds from held-out ``units``, each (times N, channels of N values).
+
+    Without a budget the thresholds are the largest maxima: the lowest rate that the footage can support. A budget below that is refused
+    with CalibrationError, which says how much footage it needs.
+    """
+    peaks = {name: np.array([held_peak(t, c[name], rule.confirm_s) for t, c in units]) for name in CHANNELS}
+    count = min(int(np.isfinite(p).sum()) for p in peaks.values()) if units else 0
+    if count < 3:
+        raise CalibrationError(
+            "calibration",
+            f"needs at least 3 held-out {unit}s of {rule.guard_s + rule.warmup_s + 2 * rule.confirm_s:g} s or more, got {count}",
+            "give more or longer footage of normal driving",
+        )
+    spans = [float(t[-1] - t[0]) for t, c in units if np.isfinite(held_peak(t, c["departure"], rule.confirm_s))]
+    unit_s = float(np.mean(spans))
+    supported = len(CHANNELS) / (count + 1) * 3600.0 / unit_s
+    rank, promised = count, supported
+    if budget_per_hour is not None:
+        if budget_per_hour < supported * (1 - 1e-9):
+            needed_h = len(CHANNELS) / budget_per_hour
+            raise CalibrationError(
+                "calibration",
+                f"a budget of {budget_per_hour:g} false alarms per hour needs about {needed_h:.2g} h of normal footage; "
+                f"{count * unit_s / 3600:.2g} h in {count} {unit}s support {supported:.3g} per hour",
+                "give more footage, or leave the budget out",
+            )
+        share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
+        rank = min(count, max(1, math.ceil((count + 1) * (1.0 - share))))
+        promised = len(CHANNELS) * (1.0 - rank / (count + 1)) * 3600.0 / unit_s
+    chosen = tuple(
+        Channel(name, float(np.sort(peaks[name][np.isfinite(peaks[name])])[-count:][rank - 1]), _typical(units, name))
+        for name in CHANNELS
+    )
+    return Calibration(rule, chosen, unit, count, unit_s, promised)
+
+
+def _typical(units: Sequence[tuple[NDArray[np.floating], dict[str, Floats]]], name: str) -> float:
+    return float(np.nanmedian(np.concatenate([c[name] for _, c in units])))

@@ -1,0 +1,62 @@
+"""Run a fused graph with ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from engines.density import Scores
+from engines.errors import EngineError
+from engines.frames import Image
+from engines.graph import OUTPUTS
+
+
+class OnnxRuntimeEngine:
+    """``score(images)`` for any batch size; thread-safe, since a session is.
+
+    threads: how many cores one call may use; 0 leaves it to ONNX Runtime (all of them).
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Spinning threads would take whole cores from the decoder between two batches.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  ONNX Runtime's exceptions share no public base class
+            reason = str(error).splitlines()[0]
+            where = "model" if isinstance(model, bytes) else model
+            raise EngineError(where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle") from error
+        shape = self._session.get_inputs()[0].shape
+        self._input = self._session.get_inputs()[0].name
+        self.input_size: tuple[int, int] = (int(shape[1]), int(shape[2]))
+        self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def score(self, images: Image) -> Scores:
+        """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
+        values = self._session.run(list(OUTPUTS), {self._input: self._checked(images)})
+        return Scores(*values)
+
+    def features(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the encoder's late map (N×C×h×w or N×C) and early statistics (N×E, or None if it has none)."""
+        names = [n for n in ("late", "early") if n in self.outputs]
+        values = self._session.run(names, {self._input: self._checked(images)})
+        return values[0], values[1] if len(values) > 1 else None
+
+    def _checked(self, images: Image) -> Image:
+        height, width = self.input_size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
+            raise EngineError(
+                "images", f"must be uint8 N×{height}×{width}×3, got {images.dtype} {'×'.join(map(str, images.shape))}", "resize them"
+            )
+        if not len(images):
+            raise EngineError("images", "must hold at least one frame, got 0", "skip empty batches")
+        return np.ascontiguousarray(images)
