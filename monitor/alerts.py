@@ -1,0 +1,202 @@
+"""The alert: the only public wire type, a CloudEvents 1.0 envelope in JSON around one message about one
+event.
+
+Decoding ignores fields it does not know and keeps open words (kind, mode, level) as plain strings, so that
+old and new programs understand each other. Encoding is deterministic: equal alerts are equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from urllib.parse import quote
+
+import msgspec
+
+from monitor.events import Event, Fault, Phase, Verdict
+
+TOPIC_ROOT = "alert/"
+TYPE = "sightline.alert"
+SCHEMA = "urn:sightline:alert:1"
+
+
+class Level(StrEnum):
+    """How bad it is at the moment of the message; ``STALE`` means that nobody knows."""
+
+    OK = "OK"
+    WARN = "WARN"
+    ERROR = "ERROR"
+    STALE = "STALE"
+
+
+class Basis(StrEnum):
+    """Where a capture time comes from."""
+
+    RTCP = "rtcp"
+    WALLCLOCK = "wallclock"
+    PTS = "pts"
+
+
+class CaptureTime(msgspec.Struct, frozen=True):
+    """When the frame at media time ``t`` was captured.
+
+    value: Unix seconds, or None where only media time is known (basis ``pts``: most recordings).
+    """
+
+    value: float | None = None
+    basis: str = Basis.PTS.value
+
+
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Paths or URLs of what was kept of the moment."""
+
+    snapshot: str | None = None
+    clip: str | None = None
+    heatmap: str | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """Which bundle judged: its name and the SHA-256 of its model, in hexadecimal."""
+
+    id: str
+    sha256: str
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """One message about one event. Times named ``t`` are media seconds of the camera's stream.
+
+    event_id: the same in every phase of one event. kind, mode, phase: as in ``monitor.events``.
+    t: when this message was made, the moment ``capture_time`` belongs to; t_onset: when the evidence began;
+    t_detect: when it was believed; t_end: when it ended, None before phase ``end``; t_peak: when it was
+    strongest. score, threshold, peak: in the unit of ``channel``; None where the statistic was not finite.
+    """
+
+    event_id: str
+    phase: str
+    kind: str
+    mode: str
+    level: str
+    camera: str
+    t: float
+    t_onset: float
+    t_detect: float
+    t_end: float | None
+    t_peak: float
+    capture_time: CaptureTime
+    channel: str
+    score: float | None
+    threshold: float | None
+    peak: float | None
+    model: Model
+    evidence: Evidence | None = None
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """The CloudEvents envelope. ``sequence`` is empty until the journal numbers the alert.
+
+    time: RFC 3339 in UTC when the capture time is known. sequence: 20 decimal digits, so that text order is
+    number order, as the CloudEvents sequence extension asks.
+    """
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str = TYPE
+    time: str | None = None
+    datacontenttype: str = "application/json"
+    dataschema: str = SCHEMA
+    sequence: str = ""
+    data: Data
+
+    @property
+    def number(self) -> int:
+        """The sequence number, from 1; 0 for an alert that has none yet."""
+        return int(self.sequence or 0)
+
+
+_decoder = msgspec.json.Decoder(Alert)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(alert: Alert) -> bytes:
+    """Return the alert as JSON, byte for byte the same for equal alerts."""
+    return _encoder.encode(alert)
+
+
+def decode(payload: bytes) -> Alert:
+    """Return the alert in ``payload``; raise ``msgspec.DecodeError`` when it is not one."""
+    return _decoder.decode(payload)
+
+
+def numbered(alert: Alert, sequence: int) -> Alert:
+    """Return the alert with its place in the journal, from 1."""
+    return msgspec.structs.replace(alert, sequence=f"{sequence:020d}")
+
+
+def topic(alert: Alert) -> str:
+    """Return ``alert/<camera>/<kind>/``.
+
+    Topics match by prefix: the closing slash keeps ``cam1`` from receiving ``cam10``, and the camera's name
+    is percent-encoded so that it cannot bring a slash of its own.
+    """
+    return f"{TOPIC_ROOT}{quote(alert.data.camera, safe='')}/{alert.data.kind}/"
+
+
+def level(event: Event) -> Level:
+    """Return how bad things stand once ``event`` has been said."""
+    if event.phase is Phase.END:
+        return Level.OK
+    if event.mode == Fault.NO_FRAMES:
+        return Level.STALE
+    return Level.ERROR if event.kind is Verdict.CAMERA_FAULT else Level.WARN
+
+
+def alert(
+    event: Event,
+    *,
+    source: str,
+    session: str,
+    model: Model,
+    capture_time: CaptureTime = CaptureTime(),
+    evidence: Evidence | None = None,
+) -> Alert:
+    """Return the alert that tells ``event``; pure, reads no clock.
+
+    source: URI reference of who says it. session: tells apart runs whose event numbers begin again at 1, so
+    that ids stay unique. capture_time: of the frame at ``event.time_s``.
+    """
+    event_id = f"{session}/{event.stream}/{event.number}"
+    data = Data(
+        event_id=event_id,
+        phase=event.phase.value,
+        kind=event.kind.value,
+        mode=str(event.mode),
+        level=level(event).value,
+        camera=event.stream,
+        t=float(event.time_s),
+        t_onset=float(event.onset_s),
+        t_detect=float(event.detected_s),
+        t_end=None if event.end_s is None else float(event.end_s),
+        t_peak=float(event.peak_s),
+        capture_time=capture_time,
+        channel=event.channel,
+        score=_finite(event.value),
+        threshold=_finite(event.threshold),
+        peak=_finite(event.peak),
+        model=model,
+        evidence=evidence,
+    )
+    identity = f"{event_id}/{event.phase.value}/{round(event.time_s * 1000)}"
+    return Alert(id=identity, source=source, time=_rfc3339(capture_time.value), data=data)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _rfc3339(unix_s: float | None) -> str | None:
+    if unix_s is None:
+        return None
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,121 @@
+"""``sightline watch``: follows the alerts of an endpoint until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from monitor.alerts import Alert, Level, encode
+from monitor.cursor import Notice
+from monitor.events import Verdict
+from monitor.subscriber import Subscriber
+from monitor.wire import Curve
+
+POLL_S = 0.2
+KINDS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.OK)
+STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.ERROR: "bold red", Level.STALE: "magenta"}
+
+
+def watch(
+    endpoint: Annotated[str, typer.Argument(help="tcp://HOST:PORT or ipc://PATH of a publisher.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    since: Annotated[
+        int | None,
+        typer.Option(min=0, help="Begin after this number, 0 for all that is kept; without it from now on."),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help=f"Show this kind alone: {' or '.join(KINDS)}.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Show this camera alone.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many alerts.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Own CURVE certificate (*.key_secret).")] = None,
+    server_key: Annotated[
+        Path | None, typer.Option(help="The publisher's public certificate (*.key).")
+    ] = None,
+) -> None:
+    """Follow the alerts of an endpoint; none is lost, and what could not be had is said on standard error.
+
+    Ends with exit code 0 on Ctrl-C, on SIGTERM and after --count alerts.
+
+    Example: sightline watch tcp://127.0.0.1:5556 --since 0 --kind camera_fault
+    """
+    if kind is not None and kind not in KINDS:
+        raise typer.BadParameter(f"must be {' or '.join(KINDS)}, got {kind!r}", param_hint="--kind")
+    if (key is None) != (server_key is None):
+        raise typer.BadParameter("must be given together", param_hint="--key and --server-key")
+    curve = None if key is None or server_key is None else Curve(key, server_key)
+    out = Console(soft_wrap=True, highlight=False)
+    with _stop_on_signal() as stop:
+        subscriber = Subscriber(endpoint, since, camera, kind, curve=curve, notify=_tell)
+        try:
+            with subscriber:
+                _follow(subscriber, stop, out, json=json, count=count)
+        except BrokenPipeError:
+            # The reader of our output has left; keep the interpreter from failing again when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _follow(
+    subscriber: Subscriber, stop: threading.Event, out: Console, *, json: bool, count: int | None
+) -> None:
+    shown = 0
+    while not stop.is_set() and shown != count:
+        alert = subscriber.receive(POLL_S)
+        if alert is None:
+            continue
+        if json:
+            sys.stdout.buffer.write(encode(alert) + b"\n")
+            sys.stdout.buffer.flush()
+        else:
+            out.print(line(alert))
+        shown += 1
+
+
+def line(alert: Alert) -> Text:
+    """Return the alert as one coloured line: when, who, what, since when, how bad."""
+    data = alert.data
+    style = STYLES.get(Level(data.level), "") if data.level in set(Level) else ""
+    what = _printable(f"{data.kind} {data.mode}".strip().replace("_", " "))
+    text = Text(no_wrap=True)
+    text.append(f"{alert.number:>6}  ", "dim")
+    text.append(f"{_printable(alert.time or '-'):<27}  ")
+    text.append(f"{_printable(data.camera)}  ", "bold")
+    text.append(what, style)
+    text.append(f"  {_printable(data.phase)}  onset {data.t_onset:.2f} s  detected {data.t_detect:.2f} s")
+    text.append("" if data.t_end is None else f"  ended {data.t_end:.2f} s")
+    text.append(f"  {_printable(data.level)}", style)
+    return text
+
+
+def _printable(text: str) -> str:
+    """A name from the network must not reach the terminal as an escape sequence."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+def _tell(notice: Notice) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(_printable(notice.text), "yellow"))
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event for as long as the block runs."""
+    stop = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

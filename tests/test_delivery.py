@@ -1,0 +1,665 @@
+"""Alerts over real sockets: each subscriber ends with every alert exactly once and in order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+from zmq.auth import create_certificates
+
+from engines.errors import ConfigError, EndpointError, InputError, OutputError
+from monitor import alerts, wire
+from monitor.alerts import Alert, CaptureTime, Evidence, Model
+from monitor.cursor import Happening, Notice
+from monitor.events import Event, Fault, Phase, Verdict
+from monitor.journal import Journal
+from monitor.publisher import Publisher
+from monitor.subscriber import State, Subscriber
+from monitor.wire import Curve
+
+ANYWHERE = "tcp://127.0.0.1:*"
+MODEL = Model("highway", "0" * 64)
+MANY = 2000
+SMALL = 50
+
+
+def event(number: int = 1, **changes: object) -> Event:
+    fields: dict[str, object] = {
+        "stream": "cam1",
+        "number": number,
+        "phase": Phase.START,
+        "kind": Verdict.CAMERA_FAULT,
+        "mode": Fault.FREEZE.value,
+        "onset_s": 12.0,
+        "detected_s": 12.5,
+        "time_s": 12.5,
+        "end_s": None,
+        "channel": "freeze",
+        "value": 9.0,
+        "threshold": 3.0,
+        "peak": 6.0,
+        "peak_s": 12.25,
+    }
+    return Event(**(fields | changes))  # type: ignore[arg-type]
+
+
+def alert(number: int = 1, **changes: object) -> Alert:
+    return alerts.alert(event(number, **changes), source="/sightline/test", session="s", model=MODEL)
+
+
+def numbers(received: list[Alert]) -> list[int]:
+    return [a.number for a in received]
+
+
+def receive(subscriber: Subscriber, count: int, deadline_s: float = 20.0) -> list[Alert]:
+    """Receive ``count`` alerts, or as many as come before the deadline."""
+    end = time.monotonic() + deadline_s
+    received: list[Alert] = []
+    while len(received) < count and time.monotonic() < end:
+        got = subscriber.receive(0.2)
+        if got is not None:
+            received.append(got)
+    return received
+
+
+def pump_until(subscriber: Subscriber, condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    """Let the subscriber run, without an alert expected, until ``condition`` holds."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "condition not met in time"
+        assert subscriber.receive(0.05) is None
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Where the journal lies: in memory where there is such a folder, as each append waits for the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder) / "alerts.journal"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    with Journal(path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["tcp", "ipc"])
+def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return ANYWHERE if request.param == "tcp" else f"ipc://{tmp_path}/alerts"
+
+
+def test_alert_is_a_cloud_event_with_all_fields() -> None:
+    made = alerts.alert(
+        event(7, kind=Verdict.LEFT_DOMAIN, mode="", phase=Phase.END, end_s=20.0, value=float("inf")),
+        source="/sightline/test",
+        session="monday",
+        model=MODEL,
+        capture_time=CaptureTime(1_790_000_000.25, alerts.Basis.RTCP.value),
+        evidence=Evidence(snapshot="7.jpg"),
+    )
+    found = msgspec.json.decode(alerts.encode(alerts.numbered(made, 42)))
+    data = found.pop("data")
+    assert found == {
+        "specversion": "1.0",
+        "id": "monday/cam1/7/end/12500",
+        "source": "/sightline/test",
+        "type": "sightline.alert",
+        "time": "2026-09-21T14:13:20.250000Z",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:sightline:alert:1",
+        "sequence": "00000000000000000042",
+    }
+    assert data["event_id"] == "monday/cam1/7"
+    assert (data["t_onset"], data["t_detect"], data["t_end"]) == (12.0, 12.5, 20.0)
+    assert (data["score"], data["threshold"], data["peak"]) == (None, 3.0, 6.0)
+    assert data["capture_time"] == {"value": 1_790_000_000.25, "basis": "rtcp"}
+    assert data["evidence"] == {"snapshot": "7.jpg"}
+    assert data["model"] == {"id": "highway", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        pytest.param({}, "ERROR", id="fault"),
+        pytest.param({"mode": "no_frames"}, "STALE", id="nobody knows"),
+        pytest.param({"kind": Verdict.LEFT_DOMAIN, "mode": ""}, "WARN", id="left domain"),
+        pytest.param({"phase": Phase.END, "end_s": 13.0}, "OK", id="over"),
+    ],
+)
+def test_level_is_how_things_stand_now(changes: dict[str, object], level: str) -> None:
+    assert alert(**changes).data.level == level
+
+
+def test_encoding_is_deterministic_and_round_trips() -> None:
+    payload = alerts.encode(alert(3))
+    assert payload == alerts.encode(alert(3))
+    assert alerts.decode(payload) == alert(3)
+    assert alerts.encode(alerts.decode(payload)) == payload
+
+
+def test_fields_and_words_from_the_future_are_understood() -> None:
+    fields = msgspec.json.decode(alerts.encode(alert()))
+    fields["traceparent"] = "00-1"
+    fields["data"] |= {"kind": "kidnapped", "level": "DOOM", "novelty": {"deep": [1]}}
+    read = alerts.decode(msgspec.json.encode(fields))
+    assert (read.id, read.data.kind, read.data.level) == (alert().id, "kidnapped", "DOOM")
+
+
+@pytest.mark.parametrize(
+    ("camera", "expected"),
+    [
+        ("cam1", "alert/cam1/camera_fault/"),
+        ("cam10", "alert/cam10/camera_fault/"),
+        ("a/b c", "alert/a%2Fb%20c/camera_fault/"),
+    ],
+)
+def test_topic_ends_in_a_slash_and_has_no_other_slashes(camera: str, expected: str) -> None:
+    assert alerts.topic(alert(stream=camera)) == expected
+
+
+def test_plain_zeromq_client_of_cam1_does_not_hear_cam10(journal: Journal) -> None:
+    with (
+        zmq.Context() as context,
+        Publisher(ANYWHERE, journal) as publisher,
+        context.socket(zmq.SUB) as socket,
+    ):
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.RCVTIMEO, 5000)
+        socket.subscribe(b"alert/cam1/")
+        socket.subscribe(wire.HEARTBEAT_TOPIC)
+        socket.connect(publisher.endpoint)
+        topic, body = socket.recv_multipart()
+        assert (topic, msgspec.json.decode(body)["epoch"]) == (wire.HEARTBEAT_TOPIC, journal.epoch)
+        for camera in ("cam10", "cam1", "cam11"):
+            publisher.send(alert(stream=camera))
+        heard = socket.recv_multipart()
+        while heard[0] == wire.HEARTBEAT_TOPIC:
+            heard = socket.recv_multipart()
+        assert heard[:3] == [b"alert/cam1/camera_fault/", journal.epoch.encode(), b"2"]
+        assert alerts.decode(heard[3]).number == 2
+        later = socket.recv_multipart()
+        assert later[0] == wire.HEARTBEAT_TOPIC
+        assert msgspec.json.decode(later[1])["head"] == 3
+
+
+@pytest.mark.parametrize(
+    ("camera", "kind", "expected"),
+    [
+        pytest.param("cam1", None, [1, 4, 7], id="camera, not its namesake cam10"),
+        pytest.param(None, "left_domain", [3, 6], id="kind"),
+        pytest.param("cam1", "left_domain", [], id="both"),
+    ],
+)
+def test_filter_sees_no_false_gaps(
+    journal: Journal, camera: str | None, kind: str | None, expected: list[int]
+) -> None:
+    notices: list[Notice] = []
+    with (
+        Publisher(ANYWHERE, journal) as publisher,
+        Subscriber(publisher.endpoint, 0, camera, kind, notify=notices.append) as subscriber,
+    ):
+        pump_until(subscriber, lambda: subscriber.state is State.CONNECTED)
+        for number in range(1, 8):
+            stream = "cam1" if number % 3 == 1 else "cam10"
+            verdict = Verdict.LEFT_DOMAIN if number % 3 == 0 else Verdict.CAMERA_FAULT
+            publisher.send(alert(number, stream=stream, kind=verdict))
+        assert numbers(receive(subscriber, len(expected))) == expected
+        assert subscriber.receive(0.3) is None
+        assert (notices, subscriber.lost) == ([], 0)
+
+
+def test_late_subscriber_gets_every_alert(journal: Journal, endpoint: str) -> None:
+    with Publisher(endpoint, journal, high_water=SMALL) as publisher:
+        for number in range(1, MANY // 2):
+            publisher.send(alert(number))
+        with Subscriber(publisher.endpoint, 0, high_water=SMALL) as subscriber:
+            received = receive(subscriber, 100)
+            for number in range(MANY // 2, MANY + 1):
+                publisher.send(alert(number))
+            received += receive(subscriber, MANY - len(received))
+            assert numbers(received) == list(range(1, MANY + 1))
+            assert subscriber.receive(0.2) is None
+            assert subscriber.repaired >= MANY // 2 - 1
+
+
+def test_slow_subscriber_gets_every_alert(journal: Journal, endpoint: str) -> None:
+    """It takes one alert for every ten that are sent; the rest overflows every queue on the way."""
+    with (
+        Publisher(endpoint, journal, high_water=SMALL) as publisher,
+        Subscriber(publisher.endpoint, 0, high_water=SMALL) as subscriber,
+    ):
+        pump_until(subscriber, lambda: subscriber.state is State.CONNECTED)
+        received: list[Alert] = []
+        padding = Evidence(snapshot="x" * 2000)
+        for number in range(1, MANY + 1):
+            publisher.send(
+                msgspec.structs.replace(
+                    alert(number), data=msgspec.structs.replace(alert(number).data, evidence=padding)
+                )
+            )
+            if number % 10 == 0:
+                received += receive(subscriber, 1)
+        received += receive(subscriber, MANY - len(received))
+        assert numbers(received) == list(range(1, MANY + 1))
+        assert subscriber.receive(0.2) is None
+        assert subscriber.repaired > SMALL, "the test must overflow the queues"
+
+
+def test_nothing_is_lost_when_the_hand_off_overflows(journal: Journal) -> None:
+    with (
+        Publisher(ANYWHERE, journal, handoff=1) as publisher,
+        Subscriber(publisher.endpoint, 0) as subscriber,
+    ):
+        for number in range(1, MANY + 1):
+            publisher.send(alert(number))
+        assert numbers(receive(subscriber, MANY)) == list(range(1, MANY + 1))
+
+
+def test_subscriber_lives_through_publisher_restarts(journal: Journal, endpoint: str) -> None:
+    received: list[Alert] = []
+    restarts = 4
+    publisher = Publisher(endpoint, journal, high_water=SMALL)
+    with Subscriber(publisher.endpoint, 0, high_water=SMALL) as subscriber:
+        for _ in range(restarts):
+            for number in range(MANY // restarts):
+                publisher.send(alert(number))
+                if number % 5 == 0:
+                    received += receive(subscriber, 1)
+            publisher.close()
+            publisher = Publisher(publisher.endpoint, journal, high_water=SMALL)
+        received += receive(subscriber, MANY - len(received))
+        assert numbers(received) == list(range(1, MANY + 1))
+        assert subscriber.receive(0.2) is None
+        assert subscriber.lost == 0
+    publisher.close()
+
+
+PUBLISH_FOR_EVER = """
+import sys, time
+from monitor import alerts
+from monitor.events import Event, Phase, Verdict
+from monitor.journal import Journal
+from monitor.publisher import Publisher
+
+times = dict(onset_s=1.0, detected_s=2.0, time_s=2.0, end_s=None, peak_s=2.0)
+levels = dict(channel="domain", value=9.0, threshold=3.0, peak=6.0)
+said = Event("cam1", 1, Phase.START, Verdict.LEFT_DOMAIN, "", **times, **levels)
+made = alerts.alert(said, source="/sightline/test", session="s", model=alerts.Model("highway", "0" * 64))
+with Journal(sys.argv[2]) as journal, Publisher(sys.argv[1], journal) as publisher:
+    print(publisher.endpoint, flush=True)
+    while True:
+        publisher.send(made)
+        time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def process(path: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str]]]:
+    """Start publishers in processes of their own, whose journals are at ``path``."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(endpoint: str) -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-c", PUBLISH_FOR_EVER, endpoint, str(path)]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(running)
+        assert running.stdout is not None
+        return running, running.stdout.readline().strip()
+
+    yield start
+    for running in started:
+        running.kill()
+        running.communicate(timeout=10)
+
+
+def test_a_killed_publisher_loses_nothing(
+    process: Callable[[str], tuple[subprocess.Popen[str], str]], path: Path
+) -> None:
+    first, endpoint = process(ANYWHERE)
+    with Subscriber(endpoint, 0, high_water=SMALL) as subscriber:
+        received = receive(subscriber, 200)
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        with Journal(path, read_only=True) as journal:
+            head = journal.head
+        process(endpoint)
+        received += receive(subscriber, head + 200 - len(received))
+    assert head >= 200
+    assert numbers(received) == list(range(1, head + 201))
+
+
+def test_a_hung_publisher_is_noticed_and_its_return_too(
+    process: Callable[[str], tuple[subprocess.Popen[str], str]],
+) -> None:
+    running, endpoint = process(ANYWHERE)
+    notices: list[Notice] = []
+    with Subscriber(endpoint, notify=notices.append) as subscriber:
+        received = receive(subscriber, 10)
+        assert subscriber.state is State.CONNECTED
+        running.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        while subscriber.state is not State.STALE and time.monotonic() < begin + 10:
+            late = subscriber.receive(0.05)
+            received += [late] if late else []
+            begin = time.monotonic() if late else begin
+        took = time.monotonic() - begin
+        running.send_signal(signal.SIGCONT)
+        received += receive(subscriber, 10)
+        assert subscriber.state is State.CONNECTED
+    assert 2.5 < took < 4.5
+    assert [notice.happening for notice in notices] == [Happening.STALE, Happening.BACK]
+    assert numbers(received) == list(range(received[0].number, received[0].number + len(received)))
+
+
+def test_idle_subscriber_is_repaired_by_the_heartbeat(journal: Journal) -> None:
+    """The last alerts before a silence went missing: no later one shows the gap, a heartbeat does."""
+    with Publisher(ANYWHERE, journal) as publisher, Subscriber(publisher.endpoint) as subscriber:
+        pump_until(subscriber, lambda: subscriber.state is State.CONNECTED)
+        for number in (1, 2):
+            journal.append("alert/cam1/camera_fault/", lambda sequence, n=number: payload(n, sequence))  # type: ignore[misc]
+        assert numbers(receive(subscriber, 2, deadline_s=3.0)) == [1, 2]
+        assert subscriber.repaired == 2
+
+
+def payload(number: int, sequence: int) -> bytes:
+    return alerts.encode(alerts.numbered(alert(number), sequence))
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        pytest.param(None, [6, 7], id="from now on"),
+        pytest.param(0, [1, 2, 3, 4, 5, 6, 7], id="all"),
+        pytest.param(3, [4, 5, 6, 7], id="after 3"),
+    ],
+)
+def test_where_to_begin(journal: Journal, since: int | None, expected: list[int]) -> None:
+    with Publisher(ANYWHERE, journal) as publisher:
+        for number in range(1, 6):
+            publisher.send(alert(number))
+        with Subscriber(publisher.endpoint, since) as subscriber:
+            received = receive(subscriber, max(0, len(expected) - 2))
+            pump_until(subscriber, lambda: subscriber.state is State.CONNECTED)
+            publisher.send(alert(6))
+            publisher.send(alert(7))
+            assert numbers(received + receive(subscriber, 2)) == expected
+
+
+def test_what_was_pruned_is_reported_as_lost(path: Path) -> None:
+    notices: list[Notice] = []
+    with Journal(path, keep=10) as journal, Publisher(ANYWHERE, journal) as publisher:
+        for number in range(1, 26):
+            publisher.send(alert(number))
+        with Subscriber(publisher.endpoint, 0, notify=notices.append) as subscriber:
+            assert numbers(receive(subscriber, 10)) == list(range(16, 26))
+            assert subscriber.lost == 15
+    assert [(n.happening, n.first, n.last) for n in notices] == [(Happening.LOST, 1, 15)]
+
+
+def test_an_unreadable_alert_is_reported_as_lost_and_the_next_one_comes(journal: Journal) -> None:
+    notices: list[Notice] = []
+    with Publisher(ANYWHERE, journal) as publisher:
+        journal.append("alert/cam1/camera_fault/", lambda sequence: b"{not json")
+        publisher.send(alert(2))
+        with Subscriber(publisher.endpoint, 0, notify=notices.append) as subscriber:
+            assert numbers(receive(subscriber, 1)) == [2]
+    assert [(n.happening, n.first, n.last) for n in notices] == [(Happening.LOST, 1, 1)]
+
+
+def test_a_lost_journal_is_told_and_its_successor_followed_from_the_start(tmp_path: Path) -> None:
+    notices: list[Notice] = []
+    first, second = tmp_path / "first", tmp_path / "second"
+    with Journal(first) as journal, Publisher(ANYWHERE, journal) as publisher:
+        endpoint = publisher.endpoint
+        subscriber = Subscriber(endpoint, 0, notify=notices.append)
+        publisher.send(alert(1))
+        publisher.send(alert(2))
+        assert numbers(receive(subscriber, 2)) == [1, 2]
+    with subscriber, Journal(second) as journal, Publisher(endpoint, journal) as publisher:
+        for number in range(1, 5):
+            publisher.send(alert(number))
+        assert numbers(receive(subscriber, 4)) == [1, 2, 3, 4]
+    assert [notice.happening for notice in notices] == [Happening.RESET]
+
+
+def test_a_journal_restored_from_a_backup_is_told_and_followed_from_its_end(tmp_path: Path) -> None:
+    notices: list[Notice] = []
+    path, backup = tmp_path / "journal", tmp_path / "backup"
+    with Journal(path) as journal:
+        for number in (1, 2):
+            journal.append("alert/cam1/camera_fault/", lambda sequence, n=number: payload(n, sequence))  # type: ignore[misc]
+    shutil.copy(path, backup)
+    with Journal(path) as journal, Publisher(ANYWHERE, journal) as publisher:
+        endpoint = publisher.endpoint
+        subscriber = Subscriber(endpoint, 0, notify=notices.append)
+        for number in (3, 4):
+            publisher.send(alert(number))
+        assert numbers(receive(subscriber, 4)) == [1, 2, 3, 4]
+    shutil.copy(backup, path)
+    with subscriber, Journal(path) as journal, Publisher(endpoint, journal) as publisher:
+        pump_until(subscriber, lambda: bool(notices))
+        publisher.send(alert(9))
+        assert numbers(receive(subscriber, 1)) == [3]
+    assert [notice.happening for notice in notices] == [Happening.RESET]
+
+
+def fail_after_two(endpoint: str, state: Path) -> None:
+    with Subscriber(endpoint, state=state) as subscriber:
+        assert numbers(receive(subscriber, 2)) == [4, 5]
+        raise ZeroDivisionError
+
+
+def test_state_file_continues_where_the_last_run_ended(journal: Journal, tmp_path: Path) -> None:
+    state = tmp_path / "position.json"
+    with Publisher(ANYWHERE, journal) as publisher:
+        for number in range(1, 11):
+            publisher.send(alert(number, stream="cam1" if number < 8 else "cam2"))
+        with Subscriber(publisher.endpoint, 0, state=state) as subscriber:
+            assert numbers(receive(subscriber, 3)) == [1, 2, 3]
+        with pytest.raises(ZeroDivisionError):
+            fail_after_two(publisher.endpoint, state)
+        with Subscriber(publisher.endpoint, state=state, camera="cam1") as subscriber:
+            assert numbers(receive(subscriber, 3)) == [5, 6, 7], "5 was in hand when the program failed"
+            assert subscriber.receive(0.3) is None
+    assert msgspec.json.decode(state.read_bytes()) == {"epoch": journal.epoch, "sequence": 10}
+
+
+@pytest.mark.parametrize("content", [b"", b"7", b'{"epoch": 1}'], ids=["empty", "number", "wrong types"])
+def test_unusable_state_file_is_one_line(tmp_path: Path, content: bytes) -> None:
+    state = tmp_path / "position.json"
+    state.write_bytes(content)
+    with pytest.raises(InputError, match=r"position\.json: must be the state of a subscriber.*delete it"):
+        Subscriber("tcp://127.0.0.1:5556", state=state)
+
+
+def test_catch_up_answers_any_client(journal: Journal) -> None:
+    with (
+        zmq.Context() as context,
+        Publisher(ANYWHERE, journal) as publisher,
+        context.socket(zmq.REQ) as socket,
+    ):
+        for number in range(1, 6):
+            publisher.send(alert(number))
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.RCVTIMEO, 5000)
+        socket.connect(wire.catchup_endpoint(publisher.endpoint))
+        for nonsense in (b"", b"what?", b"{}", b'{"since": "x"}', b"\xff\x00"):
+            socket.send(nonsense)
+            (refusal,) = socket.recv_multipart()
+            assert "request must be JSON" in msgspec.json.decode(refusal)["error"]
+        socket.send(b'{"since": 2, "limit": 2, "request": 7}')
+        header, *rows = socket.recv_multipart()
+        assert msgspec.json.decode(header) == {
+            "protocol": 1,
+            "request": 7,
+            "since": 2,
+            "epoch": journal.epoch,
+            "oldest": 1,
+            "head": 5,
+            "count": 2,
+            "error": "",
+        }
+        assert rows[0::4] == [b"alert/cam1/camera_fault/"] * 2
+        assert rows[1::4] == [journal.epoch.encode()] * 2
+        assert rows[2::4] == [b"3", b"4"]
+        assert [alerts.decode(row).number for row in rows[3::4]] == [3, 4]
+
+
+def foreign(
+    messages: list[list[bytes]], condition: Callable[[Subscriber], bool], notices: list[Notice]
+) -> None:
+    """Let a subscriber listen to a bare socket that says ``messages`` every 50 ms, until ``condition``."""
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        socket.set(zmq.LINGER, 0)
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        with Subscriber(f"tcp://127.0.0.1:{port}", 0, notify=notices.append) as subscriber:
+            end = time.monotonic() + 10
+            while not condition(subscriber):
+                assert time.monotonic() < end
+                for message in messages:
+                    socket.send_multipart(message)
+                assert subscriber.receive(0.05) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [b"heartbeat/", b"?"],
+        [b"heartbeat/"],
+        [b"alert/x/", b"e", b"one", b"{}"],
+        [b"alert/x/", b"\xff", b"1", b"{}"],
+    ],
+    ids=["not JSON", "one frame", "no number", "not text"],
+)
+def test_strange_messages_are_told_and_passed_over(message: list[bytes]) -> None:
+    notices: list[Notice] = []
+    foreign([message], lambda _: bool(notices), notices)
+    assert {notice.happening for notice in notices} == {Happening.IGNORED}
+
+
+def heartbeat(protocol: int = 1, head: int = 3) -> list[bytes]:
+    sent = wire.Heartbeat(protocol=protocol, epoch="e", head=head, interval_s=1.0, catchup="")
+    return [wire.HEARTBEAT_TOPIC, msgspec.json.encode(sent)]
+
+
+def test_newer_protocol_is_refused() -> None:
+    with pytest.raises(EndpointError, match="must speak alert protocol 1, speaks 2; update"):
+        foreign([heartbeat(protocol=2)], lambda _: False, [])
+
+
+def test_a_silent_catch_up_port_is_named() -> None:
+    notices: list[Notice] = []
+    foreign([heartbeat()], lambda subscriber: subscriber.state is State.STALE, notices)
+    assert len(notices) == 1
+    assert "no answer, though the publisher lives; is the port open?" in notices[0].text
+
+
+def test_port_in_use_is_one_line(journal: Journal, endpoint: str) -> None:
+    with Publisher(endpoint, journal) as publisher:
+        with pytest.raises(EndpointError, match=r"must be free, is in use; stop the other program or choose"):
+            Publisher(publisher.endpoint, journal)
+        assert publisher.send(alert()) == 1
+
+
+def test_catch_up_port_in_use_is_one_line(journal: Journal) -> None:
+    with Publisher(ANYWHERE, journal) as publisher:
+        port = int(publisher.endpoint.rpartition(":")[2])
+        with pytest.raises(EndpointError, match=rf"127\.0\.0\.1:{port}: must be free"):
+            Publisher(f"tcp://127.0.0.1:{port - 1}", journal)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("tcp://*:5556", "must be a loopback address unless CURVE keys are given"),
+        ("tcp://0.0.0.0:5556", "must be a loopback address"),
+        ("tcp://[::]:5556", "must be a loopback address"),
+        ("tcp://192.0.2.7:5556", "must be a loopback address"),
+        ("tcp://eth0:5556", "must be a loopback address"),
+        ("127.0.0.1:5556", "must be tcp://HOST:PORT or ipc://PATH"),
+        ("udp://127.0.0.1:5556", "must be tcp://HOST:PORT or ipc://PATH"),
+        ("tcp://127.0.0.1:65535", "must have a port up to 65534"),
+        ("ipc:///nowhere/at/all", "cannot be bound"),
+    ],
+)
+def test_endpoint_that_may_not_be_bound_is_one_line(journal: Journal, address: str, message: str) -> None:
+    with pytest.raises(EndpointError) as caught:
+        Publisher(address, journal)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_alert_too_large_for_the_wire_is_refused_before_it_is_journalled(journal: Journal) -> None:
+    large = alerts.alert(
+        event(), source="/", session="s", model=MODEL, evidence=Evidence(snapshot="x" * wire.LARGEST_FRAME)
+    )
+    with Publisher(ANYWHERE, journal) as publisher:
+        with pytest.raises(OutputError, match="must be at most 1048576 bytes"):
+            publisher.send(large)
+        assert publisher.send(alert()) == 1
+
+
+def test_closed_publisher_refuses_and_closes_twice(journal: Journal) -> None:
+    publisher = Publisher(ANYWHERE, journal)
+    begin = time.monotonic()
+    publisher.close()
+    publisher.close()
+    assert time.monotonic() - begin < 1.0
+    with pytest.raises(EndpointError, match="must be open"):
+        publisher.send(alert())
+    assert journal.head == 0
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A folder with key pairs for a server, a client it knows (in ``clients``) and a stranger."""
+    clients = tmp_path / "clients"
+    clients.mkdir()
+    for name in ("server", "client", "stranger"):
+        create_certificates(tmp_path, name)
+    shutil.copy(tmp_path / "client.key", clients)
+    return tmp_path
+
+
+def test_curve_lets_in_known_keys_alone(journal: Journal, keys: Path) -> None:
+    server = Curve(keys / "server.key_secret", keys / "clients")
+    with Publisher("tcp://0.0.0.0:*", journal, curve=server) as publisher:
+        endpoint = publisher.endpoint.replace("0.0.0.0", "127.0.0.1")
+        publisher.send(alert(1))
+        stranger = Subscriber(endpoint, 0, curve=Curve(keys / "stranger.key_secret", keys / "server.key"))
+        impostor = Subscriber(endpoint, 0, curve=Curve(keys / "client.key_secret", keys / "stranger.key"))
+        bare = Subscriber(endpoint, 0)
+        known = Subscriber(endpoint, 0, curve=Curve(keys / "client.key_secret", keys / "server.key"))
+        with stranger, impostor, bare, known:
+            assert numbers(receive(known, 1)) == [1]
+            publisher.send(alert(2))
+            assert numbers(receive(known, 1)) == [2]
+            for refused in (stranger, impostor, bare):
+                assert refused.receive(0.5) is None
+                assert refused.state is State.CONNECTING
+
+
+@pytest.mark.parametrize(
+    ("own", "peers", "message"),
+    [
+        ("absent.key_secret", "clients", "must be a CURVE certificate"),
+        ("server.key", "clients", "must hold a secret key"),
+        ("server.key_secret", "absent", "must be a folder of public certificates"),
+        ("server.key_secret", "empty", "holds none"),
+    ],
+)
+def test_unusable_keys_are_one_line(journal: Journal, keys: Path, own: str, peers: str, message: str) -> None:
+    (keys / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        Publisher(ANYWHERE, journal, curve=Curve(keys / own, keys / peers))
