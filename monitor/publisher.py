@@ -38,6 +38,8 @@ from monitor.wire import (
 
 LINGER_MS = 200
 BATCH = 64
+# A page can be a mebibyte, and a client waits for one before it asks for the next.
+PAGES_HIGH_WATER = 8
 _HANDOFF = "inproc://handoff"
 _request = msgspec.json.Decoder(Request)
 
@@ -79,7 +81,7 @@ class Publisher:
         try:
             self._live = self._socket(zmq.XPUB, high_water)
             self._live.set(zmq.XPUB_VERBOSE, 1)
-            self._pages = self._socket(zmq.ROUTER, high_water)
+            self._pages = self._socket(zmq.ROUTER, PAGES_HIGH_WATER)
             self._out = self._socket(zmq.PUSH, 1)
             self._in = self._socket(zmq.PULL, handoff)
             if curve is not None:

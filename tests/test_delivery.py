@@ -20,7 +20,7 @@ from zmq.auth import create_certificates
 from engines.errors import ConfigError, EndpointError, InputError, OutputError
 from monitor import alerts, wire
 from monitor.alerts import Alert, CaptureTime, Evidence, Model
-from monitor.cursor import Happening, Notice
+from monitor.cursor import Cursor, Happening, Notice
 from monitor.events import Event, Fault, Phase, Verdict
 from monitor.journal import Journal
 from monitor.publisher import Publisher
@@ -557,11 +557,57 @@ def test_newer_protocol_is_refused() -> None:
         foreign([heartbeat(protocol=2)], lambda _: False, [])
 
 
-def test_a_silent_catch_up_port_is_named() -> None:
+def test_a_silent_catch_up_port_is_named_once() -> None:
     notices: list[Notice] = []
-    foreign([heartbeat()], lambda subscriber: subscriber.state is State.STALE, notices)
-    assert len(notices) == 1
+    stale_since: list[float] = []
+
+    def stale_for_a_while(subscriber: Subscriber) -> bool:
+        if subscriber.state is State.STALE and not stale_since:
+            stale_since.append(time.monotonic())
+        return bool(stale_since) and time.monotonic() - stale_since[0] > 1.5
+
+    foreign([heartbeat()], stale_for_a_while, notices)
+    assert [notice.happening for notice in notices] == [Happening.STALE]
     assert "no answer, though the publisher lives; is the port open?" in notices[0].text
+
+
+def test_every_newcomer_is_greeted_at_once(journal: Journal) -> None:
+    with Publisher(ANYWHERE, journal) as publisher:
+        begin = time.monotonic()
+        for _ in range(5):
+            with Subscriber(publisher.endpoint) as subscriber:
+                pump_until(subscriber, lambda s=subscriber: s.state is State.CONNECTED)  # type: ignore[misc]
+        assert time.monotonic() - begin < 5 * wire.HEARTBEAT_S / 2
+
+
+@pytest.mark.parametrize(
+    ("heard", "taken", "behind"),
+    [
+        pytest.param(["a1", "a2"], [1, 2], False, id="in order"),
+        pytest.param(["a1", "a3"], [1], True, id="gap"),
+        pytest.param(["a1", "a3", "a2"], [1], True, id="live is passed over while behind"),
+        pytest.param(["a1", "a1", "h1"], [1], False, id="twice"),
+        pytest.param(["h2"], [], True, id="heartbeat ahead"),
+        pytest.param(["a1", "a2", "h1", "p2-2"], [1, 2], False, id="old heartbeat"),
+        pytest.param(["a1", "a3", "p1-3", "a3", "a4"], [1, 2, 3, 4], False, id="page, then what was queued"),
+        pytest.param(["h9", "p0-4/9"], [1, 2, 3, 4], True, id="page with more to come"),
+    ],
+)
+def test_cursor(heard: list[str], taken: list[int], behind: bool) -> None:
+    """a: live alert; h: heartbeat with that head; pA-B/H: page of A+1 to B, of a journal that ends at H."""
+    cursor = Cursor("test", "", 0, lambda notice: pytest.fail(notice.text))
+    for message in heard:
+        first, _, rest = message[1:].partition("-")
+        if message[0] == "a":
+            cursor.alert("e", int(first), b"")
+        elif message[0] == "h":
+            cursor.heartbeat("e", int(first))
+        else:
+            last, _, head = rest.partition("/")
+            rows = [(number, b"") for number in range(int(first) + 1, int(last) + 1)]
+            cursor.answer(wire.Answer(epoch="e", since=int(first), head=int(head or last)), rows)
+    assert [sequence for sequence, _ in cursor.ready] == taken
+    assert cursor.behind is behind
 
 
 def test_port_in_use_is_one_line(journal: Journal, endpoint: str) -> None:

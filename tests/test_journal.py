@@ -184,7 +184,7 @@ def test_full_disk_is_one_line_and_leaves_the_journal_usable(path: Path) -> None
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         try:
-            with pytest.raises(OutputError, match="must be writable, got: .*the free space"):
+            with pytest.raises(OutputError, match=r"must be writable, got: .*the free space"):
                 journal.append("a/", lambda sequence: b"x" * 200_000)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
