@@ -51,8 +51,8 @@ class CameraState:
     """One moment of a camera, safe to keep and to pass to any thread.
 
     age_s: of the newest picture, on the monotonic clock (before the first: since the reader started). One
-    that its time stamp shows to have been held up is as old as it is late: libav may keep the last picture
-    of a stalled stream for two seconds. New pictures that look alike are for the freeze check to judge.
+    that its time stamp shows to have been held up is as old as it is late: libav keeps the last picture of
+    a stalled stream until the read times out. New pictures that look alike are the freeze check's matter.
     decoded: pictures made into frames; dropped: those replaced by a newer one before they were read.
     decode_errors: damaged packets. reconnects: attempts to open the camera after the first.
     fps: measured over the last pictures of this connection, 0 without. last_error: one line, no credentials.
@@ -81,11 +81,13 @@ class LiveCamera:
     """Reads one camera in its own thread and keeps its newest frame.
 
     url, rtsp_transport, options: see ``monitor.camera_source.parse``; its ConfigError, for a URL that can
-    never work, is the only error raised here. size: height and width of the model's input. stale_after_s:
-    None means ten frame periods of the camera, at least 1 s. startup_grace_s: how long a camera may stay
-    without a first picture before it counts as LOST or STALE. picture_timeout_s: a link that carries
-    packets but no picture for so long is built anew. arrived: set at each new frame, so that one loop can
-    wait for many cameras. rng: draws the reconnection delays.
+    never work, is the only error raised here. size: height and width of the model's input.
+    read_timeout_s: a stalled link is given up after one or two of these.
+    stale_after_s: None means ten frame periods of the camera, at least 1 s.
+    startup_grace_s: how long a camera may stay without a first picture before it counts as LOST or STALE.
+    picture_timeout_s: a link that carries packets but no picture for so long is built anew.
+    arrived: set at each new frame, so that one loop can wait for many cameras.
+    rng: draws the reconnection delays.
 
     The thread is a daemon because some reads can't be interrupted: ``close`` returns within 2 s whatever
     the read does, and the thread ends when the read returns, by the open or read timeout at the latest. A
@@ -139,11 +141,14 @@ class LiveCamera:
         closed."""
         return self._mailbox.take(timeout_s)
 
-    def close(self) -> None:
-        """Stop reading; idempotent. Returns within 2 s, and no frame is handed out afterwards."""
+    def close(self, timeout_s: float = 1.5) -> None:
+        """Stop reading and wait for the thread at most ``timeout_s``; no frame is handed out afterwards.
+
+        May be called again: to close many cameras, call ``close(0)`` on each first; they end side by side.
+        """
         self._stop.set()
         self._mailbox.close()
-        self._thread.join(1.5)
+        self._thread.join(timeout_s)
 
     @property
     def state(self) -> CameraState:
@@ -192,20 +197,15 @@ class LiveCamera:
 
     def _connect(self) -> None:
         """Open the camera and read it until that fails, however it does."""
+        begun = time.monotonic()
         try:
             with self._source.open((self._open_timeout_s, self._read_timeout_s)) as container:
                 self._link(container)
                 self._receive(container)
                 if not self._stop.is_set():
                     self._fail("must keep streaming, but the stream ended")
-        except av.error.ExitError:
-            doing, limit_s = (
-                ("send", self._read_timeout_s) if self._linked else ("open", self._open_timeout_s)
-            )
-            self._fail(f"must {doing} within {limit_s:g} s, but nothing came")
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-            # The whole message of a libav error repeats the address, credentials included.
-            self._fail(f"must be readable, got: {getattr(error, 'strerror', None) or error}")
+            self._fail(self._problem(error, time.monotonic() - begun))
         finally:
             with self._lock:
                 self._linked = False
@@ -218,6 +218,15 @@ class LiveCamera:
             self._linked = True
             if rate and not self._period_s:
                 self._period_s = 1.0 / float(rate)
+
+    def _problem(self, error: Exception, after_s: float) -> str:
+        # libav reports a timeout as an "immediate exit", or as whatever the interrupted step makes of it.
+        if not self._linked and after_s >= self._open_timeout_s:
+            return f"must open within {self._open_timeout_s:g} s, but did not"
+        if isinstance(error, av.error.ExitError):
+            return f"must send within {self._read_timeout_s:g} s, but nothing came"
+        # The whole message of a libav error repeats the address, credentials included.
+        return f"must be readable, got: {getattr(error, 'strerror', None) or error}"
 
     def _fail(self, problem: str) -> None:
         line = str(

@@ -36,8 +36,10 @@ class MediaClock:
         """Return the media time, in seconds since the very first picture, of the picture just arrived."""
         if self._arrival_s is not None:
             elapsed = max(arrival_s - self._arrival_s, 1e-6)
-            step = elapsed if pts_s is None or self._pts_s is None else pts_s - self._pts_s
-            step = step if 0.0 < step < elapsed + PTS_JUMP_S else elapsed
+            step = 0.0 if pts_s is None or self._pts_s is None else pts_s - self._pts_s
+            if not 0.0 < step < elapsed + PTS_JUMP_S:
+                # From when the last picture was taken: an outage must not lose the time it was held up.
+                step = elapsed + self.late_s
             self.late_s = max(0.0, elapsed - step)
             self._time_s += step
         self._pts_s, self._arrival_s = pts_s, arrival_s

@@ -11,6 +11,7 @@ loses power.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -98,10 +99,17 @@ def main() -> None:
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=30)
     parser.add_argument("--login", default="")
+    parser.add_argument(
+        "--check", action="store_true", help="only say whether all that is needed is installed"
+    )
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     Gst.init(None)
-    serve(options.port, options.mount, (width, height), options.fps, options.login)
+    missing = [name for name in ("appsrc", "x264enc", "rtph264pay") if not Gst.ElementFactory.find(name)]
+    if missing:
+        sys.exit(f"GStreamer must have {' '.join(missing)}")
+    if not options.check:
+        serve(options.port, options.mount, (width, height), options.fps, options.login)
 
 
 if __name__ == "__main__":

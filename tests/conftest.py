@@ -1,0 +1,69 @@
+"""Fixtures shared by test files."""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+HERE = Path(__file__).parent
+
+
+class RtspServer:
+    """A camera in a process of its own; see rtsp_server.py for its options and its pictures."""
+
+    def __init__(self, *options: str, port: int = 0) -> None:
+        command = [SYSTEM_PYTHON, str(HERE / "rtsp_server.py"), str(port), "/camera", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], 20.0)
+        line = self._process.stdout.readline() if readable else ""
+        if not line.startswith("ready "):
+            self.kill()
+            raise RuntimeError(f"rtsp_server.py {options}: must print its URL within 20 s, got {line!r}")
+        self.url = line.split()[1]
+        self.port = int(self.url.rpartition(":")[2].partition("/")[0])
+
+    def hang(self) -> None:
+        """The link stays up, but nothing is sent any more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """The power goes. Idempotent."""
+        self._process.kill()
+        self._process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def rtsp_packages() -> None:
+    """Skip, saying why, where the RTSP server's Debian packages are missing."""
+    try:
+        script = [SYSTEM_PYTHON, str(HERE / "rtsp_server.py"), "0", "/camera", "--check"]
+        found = subprocess.run(script, capture_output=True, text=True, timeout=60)
+        reason = found.stderr.strip().rpartition("\n")[2] if found.returncode else ""
+    except FileNotFoundError as error:
+        reason = str(error)
+    if reason:
+        pytest.skip(f"no RTSP server: {reason}; run tests/install-debian-packages.sh")
+
+
+@pytest.fixture
+def rtsp_server(rtsp_packages: None) -> Iterator[Callable[..., RtspServer]]:
+    """Starts cameras: ``rtsp_server(*options, port=0)``, on a free port unless told. Ends what it started."""
+    servers: list[RtspServer] = []
+
+    def start(*options: str, port: int = 0) -> RtspServer:
+        servers.append(RtspServer(*options, port=port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
