@@ -28,6 +28,7 @@ function follow(chart) {
   button.hidden = Math.abs(end - start - whole) < 1 && Math.abs(start) < 1;
   if (!film) return;
   film.style.width = (100 * whole) / (end - start) + "%";
+  film.parentElement.classList.toggle("close", whole / (end - start) > 3);
   film.style.left = (-100 * start) / (end - start) + "%";
 }
 
@@ -46,6 +47,9 @@ function draw(chart) {
   return Plotly.newPlot(chart, drawn.data, drawn.layout, settings).then(() => {
     chart.on("plotly_relayout", () => follow(chart));
     chart.on("plotly_hover", (event) => point(chart, milliseconds(event.points[0].x)));
+    chart.on("plotly_clickannotation", ({ annotation }) => {
+      if (annotation.name) location.hash = annotation.name;
+    });
     chart.on("plotly_unhover", () => point(chart, -1));
   });
 }

@@ -118,12 +118,10 @@ def render(report: Report) -> str:
 
 def headline(recording: Recording) -> str:
     """Return the recording in one line, such as ``1 event in 40 s: camera fault (black) at 00:12``."""
-    if recording.frames == 0:
-        return "no frame could be read"
-    length = span(recording.duration_s) if recording.frames > 1 else "1 frame"
     told = [view.event for view in recording.events]
+    length = "1 frame" if recording.frames == 1 else span(recording.duration_s)
     if not told:
-        return f"nothing to report in {length}"
+        return f"nothing to report in {length}" if recording.frames else "no frame could be read"
     named = [f"{label(event.kind, event.mode)} at {clock(event.onset_s)}" for event in told[:_NAMED]]
     more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
     return f"{count(len(told), 'event')} in {length}: {', '.join(named)}{more}"
@@ -193,7 +191,14 @@ def _recording(number: int, recording: Recording, alone: bool) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in recording.notes)
     units = {channel.name: channel.unit for channel in recording.channels}
     cards = "".join(
-        card(view, recording.name, recording.duration_s, units.get(view.event.channel, ""), number)
+        card(
+            view,
+            recording.name,
+            recording.duration_s,
+            units.get(view.event.channel, ""),
+            anchor=f"r{number}e{view.event.number}",
+            chart=f"c{number}" if recording.frames else "",
+        )
         for view in recording.events
     )
     return (
@@ -207,8 +212,13 @@ def _recording(number: int, recording: Recording, alone: bool) -> str:
 
 
 def _panel(number: int, recording: Recording) -> str:
-    events = [view.event for view in recording.events]
-    chart = figure(recording.duration_s, recording.time_s, recording.channels, recording.verdict, events)
+    chart = figure(
+        recording.duration_s,
+        recording.time_s,
+        recording.channels,
+        recording.verdict,
+        [(view.event, f"r{number}e{view.event.number}") for view in recording.events],
+    )
     span_s = max(recording.duration_s, 1.0)
     names = ", ".join(channel.name for channel in recording.channels) or "no channel"
     spoken = f"Verdicts and scores ({names}) over time. {sentence(headline(recording))}"
@@ -228,7 +238,7 @@ def _key(number: int) -> str:
     swatches += [("stroke", "smoothed"), ("stroke each", "each frame"), ("stroke bar", "threshold")]
     return (
         "".join(f'<span><i class="swatch {name}"></i>{text}</span>' for name, text in swatches)
-        + '<span class="hint">Drag across the chart to look closer.</span>'
+        + '<span class="hint">Drag across to zoom in.</span>'
         + f'<button type="button" class="whole" data-chart="c{number}" hidden>Whole recording</button>'
     )
 
@@ -236,8 +246,8 @@ def _key(number: int) -> str:
 def _meanings(channels: Iterable[ChannelTrace]) -> str:
     drawn = (
         f"A trace of more than {grouped(POINTS)} frames is thinned to the lowest and the highest of each "
-        "stretch of frames, so that no peak is lost. A gap is a stretch without a score. An event is shaded from "
-        "its onset to its end and bears the number of its card."
+        "stretch of frames, so that no peak is lost. A gap is a stretch without a score. An event is shaded "
+        "from its onset to its end and bears the number of its card."
     )
     told = facts([(one.name, one.description) for one in channels if one.description] + [("Drawing", drawn)])
     return f"<details><summary>What the lines mean</summary><dl>{told}</dl></details>"

@@ -36,22 +36,27 @@ class EventView:
     why: str
 
 
-def card(view: EventView, recording: str, duration_s: float, unit: str, number: int) -> str:
-    """Return the card of one event of recording ``number``, whose name and duration are given.
+def card(view: EventView, recording: str, duration_s: float, unit: str, *, anchor: str, chart: str) -> str:
+    """Return the card of one event of the recording whose name and duration are given.
 
-    unit: of the event's channel. The card's button shows the event in the chart of the same number.
+    unit: of the event's channel. anchor: the card's id. chart: id of the chart that the card's button moves
+    to the event; empty where there is none.
     """
     event = view.event
     end_s = duration_s if event.end_s is None else event.end_s
     name = f"{label(event.kind, event.mode)}, {recording}"
     pictures = "" if view.before is None else _picture(view.before, f"Before: {name}", "before")
     pictures += _picture(view.snapshot, f"At the alert: {name}", f"at {clock(event.detected_s)}")
+    button = (
+        f'<button type="button" data-chart="{chart}" data-start="{event.onset_s * 1000:.0f}" '
+        f'data-end="{end_s * 1000:.0f}">Show in the chart</button>'
+    )
     return (
-        f'<article class="event card" id="r{number}e{event.number}"><div class="pictures">{pictures}</div>'
+        f'<article class="event card" id="{anchor}"><div class="pictures">{pictures}</div>'
         f'<div class="told"><h3>{_badge(event)}<span class="number">event {event.number}</span></h3>'
         f'<p>{escape(view.why)}</p><dl class="facts small">{facts(_told(event, end_s, unit))}</dl>'
-        f'<button type="button" data-chart="c{number}" data-start="{event.onset_s * 1000:.0f}" '
-        f'data-end="{end_s * 1000:.0f}">Show in the chart</button></div></article>'
+        + (button if chart else "")
+        + "</div></article>"
     )
 
 

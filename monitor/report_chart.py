@@ -102,17 +102,20 @@ def figure(
     time_s: NDArray[np.floating[Any]],
     channels: Sequence[ChannelTrace],
     verdict: Sequence[Band],
-    events: Sequence[Event],
+    events: Sequence[tuple[Event, str]],
 ) -> go.Figure:
-    """Return the chart, in the light colours of ``PALETTE``: verdicts first, then one row per channel."""
+    """Return the chart, in the light colours of ``PALETTE``: verdicts first, then one row per channel.
+
+    events: each with the id of its card.
+    """
     body = _BAND_PX + len(channels) * (_GAP_PX + _ROW_PX)
     chart = go.Figure()
     _draw_verdict(chart, verdict, [1 - _BAND_PX / body, 1])
     for row, channel in enumerate(channels):
         top = 1 - (_BAND_PX + _GAP_PX + row * (_GAP_PX + _ROW_PX)) / body
         _draw_channel(chart, row + 2, channel, time_s, [max(top - _ROW_PX / body, 0), top])
-    for event in events:
-        _shade(chart, event, duration_s)
+    for event, card in events:
+        _shade(chart, event, card, duration_s)
     chart.update_layout(
         template="none",
         height=_TOP_PX + body + _FOOT_PX,
@@ -197,7 +200,7 @@ def _draw_verdict(chart: go.Figure, verdict: Sequence[Band], domain: list[float]
 def _draw_channel(
     chart: go.Figure, row: int, channel: ChannelTrace, time_s: NDArray[np.floating[Any]], domain: list[float]
 ) -> None:
-    name, unit, axis = escape(channel.name), escape(channel.unit), f"y{row}"
+    name, unit, axis = escape(channel.name), escape(channel.unit).replace("%{", "% {"), f"y{row}"
     lines = [("smoothed", channel.smoothed, "trace", 1.6), ("each frame", channel.values, "frame", 1.0)]
     for what, values, colour, width in reversed(lines):
         if values is None:
@@ -212,7 +215,7 @@ def _draw_channel(
             marker={"size": 4},
             cliponaxis=len(time) > 1,
             line={"color": PALETTE[colour][0], "width": width},
-            hovertemplate="%{y:.4~g} " + unit.replace("%", "%&#8203;"),
+            hovertemplate="%{y:.4~g} " + unit,
         )
     if channel.threshold is not None and np.isfinite(channel.threshold):
         chart.add_shape(
@@ -256,8 +259,8 @@ def _draw_channel(
     )
 
 
-def _shade(chart: go.Figure, event: Event, duration_s: float) -> None:
-    """Shade an event over all channels; its number leads to its card."""
+def _shade(chart: go.Figure, event: Event, card: str, duration_s: float) -> None:
+    """Shade an event over all channels, with its number above, which leads to the card of that id."""
     end_s = duration_s if event.end_s is None else event.end_s
     chart.add_shape(
         type="rect",
@@ -281,5 +284,7 @@ def _shade(chart: go.Figure, event: Event, duration_s: float) -> None:
         yanchor="bottom",
         showarrow=False,
         text=f"<b>{event.number}</b>",
+        name=card,
+        captureevents=True,
         font={"color": PALETTE[event.kind.value][0]},
     )
