@@ -138,6 +138,9 @@ class City:
                 edge = np.array([x, x + hand * 14.0, x + hand * 14.0, x])
                 flank = view.points(edge, np.array([0.0, 0.0, top, top]), np.full(4, z))
                 polygon(canvas, flank, look.seen(shade(house.side, 0.62), z))
+                if corner:
+                    face = flank[[2, 3, 0, 1]] if hand < 0 else flank[[3, 2, 1, 0]]
+                    quad(canvas, house.front, face, look.haze, lost, gain=0.72)
             seen = (near - z) / _HOUSE_M
             depths = np.array([near, far, far, near])
             corners = view.points(float(x), np.array([top, top, 0.0, 0.0]), depths)

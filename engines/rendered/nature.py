@@ -188,7 +188,7 @@ def _stand(rng: np.random.Generator, look: Look, kinds: list[tuple[Field, Field]
 
 
 def _broad(rng: np.random.Generator, look: Look) -> tuple[Field, Field]:
-    high, wide = float(rng.uniform(78, 98)), float(rng.uniform(62, 84))
+    high, wide = float(rng.uniform(90, 112)), float(rng.uniform(66, 86))
     return _crown(rng, look, (256, 200), (100.0, 14.0 + high), (wide, high), 520, trunk=True)
 
 
@@ -206,7 +206,7 @@ def _crown(
     colour = np.zeros((*shape, 3), np.uint8)
     opacity = np.zeros(shape, np.uint8)
     if trunk:
-        stem = np.array([[95, 120], [105, 120], [108, 255], [91, 255]], np.int32)
+        stem = np.array([[96, 120], [104, 120], [106, 255], [94, 255]], np.int32)
         cv2.fillPoly(colour, [stem], (70, 58, 46), cv2.LINE_AA)
         cv2.fillPoly(opacity, [stem], (255,), cv2.LINE_AA)
     boughs = 15
