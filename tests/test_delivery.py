@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -709,3 +710,12 @@ def test_unusable_keys_are_one_line(journal: Journal, keys: Path, own: str, peer
     (keys / "empty").mkdir()
     with pytest.raises(ConfigError, match=message):
         Publisher(ANYWHERE, journal, curve=Curve(keys / own, keys / peers))
+
+
+def test_the_documented_example_is_what_is_sent() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    (example,) = (
+        block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "specversion" in block
+    )
+    sent = alerts.encode(alerts.decode(example.encode()))
+    assert sent == msgspec.json.format(example.encode(), indent=-1)
