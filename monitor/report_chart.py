@@ -148,14 +148,17 @@ def _set_time_axis(chart: go.Figure, duration_s: float, anchor: str) -> None:
             "range": ticks_ms(np.array([0.0, max(duration_s, 1.0)])).tolist(),
             "anchor": anchor,
             "tickformat": "%H:%M:%S" if duration_s >= 3600 else "%M:%S",
-            "tickformatstops": [{"dtickrange": [None, 999], "value": "%M:%S.%L"}],
+            "tickformatstops": [
+                {"dtickrange": [None, 99], "value": "%M:%S.%3f"},
+                {"dtickrange": [100, 999], "value": "%M:%S.%1f"},
+            ],
             "hoverformat": "%H:%M:%S.%L",
             "gridcolor": PALETTE["line"][0],
             "zeroline": False,
             "linecolor": PALETTE["frame"][0],
             "ticks": "outside",
             "tickcolor": PALETTE["frame"][0],
-            "nticks": 9,
+            "tickangle": 0,
             "showspikes": True,
             "spikemode": "across",
             "spikethickness": 1,
@@ -218,21 +221,29 @@ def _draw_channel(
             hovertemplate="%{y:.4~g} " + unit,
         )
     if channel.threshold is not None and np.isfinite(channel.threshold):
-        chart.add_shape(
-            type="line",
-            xref="x domain",
-            yref=axis,
-            x0=0,
-            x1=1,
-            y0=channel.threshold,
-            y1=channel.threshold,
-            line={"color": PALETTE["threshold"][0], "width": 1.3, "dash": "5px,4px"},
-            label={
-                "text": f"threshold {channel.threshold:.4g}",
-                "textposition": "end",
-                "font": {"size": 11, "color": PALETTE["threshold"][0]},
-            },
-        )
+        _draw_threshold(chart, row, channel.threshold)
+    _name_row(chart, row, f"<b>{name}</b>" + (f" · {unit}" if unit else ""), domain)
+
+
+def _draw_threshold(chart: go.Figure, row: int, threshold: float) -> None:
+    chart.add_shape(
+        type="line",
+        xref="x domain",
+        yref=f"y{row}",
+        x0=0,
+        x1=1,
+        y0=threshold,
+        y1=threshold,
+        line={"color": PALETTE["threshold"][0], "width": 1.3, "dash": "5px,4px"},
+        label={
+            "text": f"threshold {threshold:.4g}",
+            "textposition": "end",
+            "font": {"size": 11, "color": PALETTE["threshold"][0]},
+        },
+    )
+
+
+def _name_row(chart: go.Figure, row: int, title: str, domain: list[float]) -> None:
     chart.update_layout(
         {
             f"yaxis{row}": {
@@ -254,7 +265,7 @@ def _draw_channel(
         yanchor="bottom",
         yshift=3,
         showarrow=False,
-        text=f"<b>{name}</b>" + (f" · {unit}" if unit else ""),
+        text=title,
         font={"color": PALETTE["ink"][0]},
     )
 
