@@ -71,8 +71,11 @@ def lay(
     base: NDArray[Any], cover: NDArray[Any], colour: NDArray[Any] | tuple[float, float, float]
 ) -> NDArray[Any]:
     """Return ``base`` (H × W × 3) with a colour laid on where ``cover`` (0..1) says."""
-    cover = np.broadcast_to(cover, base.shape[:2])[..., None]
-    return base * (1 - cover) + np.asarray(colour, np.float32) * cover  # type: ignore[no-any-return]
+    columns = np.flatnonzero(np.broadcast_to(cover, (cover.shape[0], base.shape[1])).any(axis=0))
+    share = np.broadcast_to(cover, base.shape[:2])[:, columns, None]
+    result = base.copy()
+    result[:, columns] = base[:, columns] * (1 - share) + np.asarray(colour, np.float32) * share
+    return result
 
 
 def tarmac(strip: Strip, look: Look, left: float, right: float, lane_m: float) -> NDArray[Any]:
