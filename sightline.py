@@ -27,7 +27,7 @@ class Command:
 
 
 COMMANDS = (
-    Command("fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit", "Teach"),
+    Command("fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"),
     Command("verify", "Prove a bundle whole and its engine equal to the reference.", "engines.commands:verify", "Teach"),
     Command("bench", "Measure how fast a bundle's engine is.", "engines.commands:bench", "Teach"),
     Command("replay", "Watch recordings: events, scores, a report.", "monitor.replay_command:replay", "Watch"),
@@ -35,6 +35,9 @@ COMMANDS = (
     Command("watch", "Follow the alerts of an endpoint; none is lost.", "monitor.watch_command:watch", "Watch"),
     Command("render", "Render the synthetic drive as a video.", "monitor.render_command:render", "Try"),
 )
+
+MANY = frozenset({"--normal", "--other", "--anomalous"})
+"""Options that take one or more values."""
 
 
 def load(command: Command) -> Callable[..., Any]:
@@ -90,6 +93,21 @@ def build(name: str | None) -> typer.Typer:
     return app
 
 
+def repeated(arguments: list[str]) -> list[str]:
+    """Write ``--normal A B`` as ``--normal A --normal B``: shells expand ``drives/*.mp4`` to many words behind one option."""
+    result: list[str] = []
+    option = ""
+    for word in arguments:
+        if word.startswith("-"):
+            option = word if word in MANY else ""
+            result.append(word)
+        elif option and result[-1] != option:
+            result += [option, word]
+        else:
+            result.append(word)
+    return result
+
+
 def main() -> None:
     """Run the command line; end with one line and a documented exit code on any foreseen error."""
     arguments = sys.argv[1:]
@@ -97,7 +115,7 @@ def main() -> None:
     arguments = [a for a in arguments if a != "--debug"]
     name = next((a for a in arguments if not a.startswith("-")), None)
     try:
-        build(name)(args=arguments, prog_name="sightline")
+        build(name)(args=repeated(arguments), prog_name="sightline")
     except SightlineError as error:
         if debug:
             raise

@@ -1,6 +1,6 @@
 """Distil the encoder that ships from ImageNet features, on footage whose licence allows it.
 
-    python -m training.distill --data DRIVING --weights mobilenet_v2_1.0_224.npz --out engines/encoders/road --seed 0
+    python -m training.distill --data DRIVING --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road --seed 0
 
 ``DRIVING`` holds ``manifest.csv`` (columns path, ship, …); only rows with ``ship`` = yes are read. The student predicts, at every cell
 of its late map and for the picture as a whole, the principal components of the teacher's last features. The error is weighted by

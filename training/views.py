@@ -27,8 +27,10 @@ def load_drives(paths: list[Path], every: int) -> list[list[Image]]:
     return drives
 
 
-def random_view(image: Image, size: tuple[int, int], random: np.random.Generator) -> Image:
-    """Return one augmented view (uint8, height × width × 3) of ``image``."""
+def random_view(image: Image, size: tuple[int, int], random: np.random.Generator, *, whole: bool = False) -> Image:
+    """Return one augmented view (uint8, height × width × 3) of ``image``; ``whole`` leaves light, colour and frame alone."""
+    if whole:
+        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     view = _crop(image, size, random)
     if random.random() < 0.5:
         view = view[:, ::-1]

@@ -1,0 +1,222 @@
+"""From scores and health to events. Pure: no clock, no input or output; the same samples give the same events at any chunking.
+
+A stream has one verdict at a time. A believed camera fault outranks leaving the domain, since a broken picture says nothing of the scene:
+while a fault is suspected the domain channels hold still.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.decision import CHANNELS, Calibration, Channels, Levels
+from engines.density import Floats
+from monitor.events import Event, Fault, Phase, Verdict
+from monitor.health import CONFIRM_S, Health
+
+UPDATE_EVERY_S = 10.0
+HISTORY_S = 10.0
+FAULT_CLEAR_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """All that is known of one frame. surprise: -log density relative to the background where the bundle has one, nats."""
+
+    time_s: float
+    surprise: float
+    latent: NDArray[np.floating]
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The detector's answer for one sample: the verdict now, the channels, and what began, went on or ended."""
+
+    verdict: Verdict
+    mode: str
+    levels: Levels
+    events: tuple[Event, ...]
+
+
+class Detector:
+    """Judges one stream. ``update`` must be called in order of media time; ``finish`` ends what is still open."""
+
+    def __init__(self, stream: str, calibration: Calibration, within: Floats) -> None:
+        self._stream, self._calibration, self._rule = stream, calibration, calibration.rule
+        self._channels = Channels(calibration.rule, within)
+        self._open: Event | None = None
+        self._number = 0
+        self._suspect: tuple[Fault, float] | None = None
+        self._clear_since: float | None = None
+        self._above_since: float | None = None
+        self._domain_over_s = -math.inf
+        self._updated_s = -math.inf
+        self._last_s = -math.inf
+        self._history: deque[tuple[float, Levels]] = deque()
+
+    def update(self, sample: Sample) -> Judged:
+        """Take one frame. Time that does not advance or a score that is not a number is an error of the caller's (ValueError)."""
+        if not sample.time_s > self._last_s:
+            raise ValueError(f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s")
+        if not math.isfinite(sample.surprise):
+            raise ValueError(f"{self._stream}: the surprise must be finite, got {sample.surprise} at {sample.time_s} s")
+        self._last_s = sample.time_s
+        levels = self._advance(sample)
+        events = self._faults(sample) + self._domain(sample, levels)
+        if self._open is not None and sample.time_s - self._updated_s >= UPDATE_EVERY_S:
+            events.append(self._say(Phase.UPDATE, sample.time_s))
+        verdict, mode = (self._open.kind, self._open.mode) if self._open is not None else (Verdict.OK, "")
+        return Judged(verdict, mode, levels, tuple(events))
+
+    def no_frames(self, time_s: float, since_s: float, limit_s: float) -> tuple[Event, ...]:
+        """Say that nothing has arrived since ``since_s`` (media time): a camera fault once ``limit_s`` is exceeded."""
+        silent_s = time_s - since_s
+        if silent_s < limit_s or (self._open is not None and self._open.mode == Fault.NO_FRAMES):
+            return ()
+        ended = self._end(time_s) if self._open is not None else []
+        self._start(Verdict.CAMERA_FAULT, Fault.NO_FRAMES, since_s, time_s, "frame age", silent_s, limit_s)
+        return (*ended, self._say(Phase.START, time_s))
+
+    def finish(self) -> tuple[Event, ...]:
+        """End an event that is still open, at the stream's last moment."""
+        return tuple(self._end(self._last_s)) if self._open is not None else ()
+
+    def _advance(self, sample: Sample) -> Levels:
+        if sample.health.suspect is not None or (self._open is not None and self._open.kind == Verdict.CAMERA_FAULT):
+            return self._channels.skip(sample.time_s)
+        levels = self._channels.update(
+            sample.time_s, sample.surprise, np.asarray(sample.latent, np.float64), learn=self._open is None
+        )
+        self._history.append((sample.time_s, levels))
+        while self._history[0][0] < sample.time_s - HISTORY_S:
+            self._history.popleft()
+        return levels
+
+    def _faults(self, sample: Sample) -> list[Event]:
+        now, health = sample.time_s, sample.health
+        if self._open is not None and self._open.kind == Verdict.CAMERA_FAULT:
+            if health.suspect == self._open.mode:
+                self._clear_since = None
+                self._note(health.value, now)
+                return []
+            self._clear_since = now if self._clear_since is None else self._clear_since
+            if now - self._clear_since < FAULT_CLEAR_S:
+                return []
+            ended = self._end(now, self._clear_since)
+            self._suspect = None
+            return ended
+        if health.suspect is None:
+            self._suspect = None
+            return []
+        if self._suspect is None or self._suspect[0] != health.suspect:
+            # A frozen picture was frozen since its first repetition, not since it began to look suspicious.
+            self._suspect = (health.suspect, now - (health.still_s if health.suspect == Fault.FREEZE else 0.0))
+        fault, since = self._suspect
+        if now - since < CONFIRM_S[fault]:
+            return []
+        ended = self._end(now, since) if self._open is not None else []
+        self._start(Verdict.CAMERA_FAULT, fault, since, now, fault.value, health.value, health.threshold)
+        return [*ended, self._say(Phase.START, now)]
+
+    def _domain(self, sample: Sample, levels: Levels) -> list[Event]:
+        now = sample.time_s
+        if sample.health.suspect is not None or (self._open is not None and self._open.kind == Verdict.CAMERA_FAULT):
+            self._above_since = None
+            return []
+        excess = {name: self._excess(name, getattr(levels, name)) for name in CHANNELS}
+        loudest = max(excess, key=lambda name: excess[name])
+        if self._open is not None:
+            return self._end_domain(now, levels, excess[loudest])
+        if excess[loudest] <= 1.0 or now < self._domain_over_s + self._rule.refractory_s:
+            self._above_since = None
+            return []
+        self._above_since = now if self._above_since is None else self._above_since
+        if now - self._above_since < self._rule.confirm_s:
+            return []
+        value, threshold = getattr(levels, loudest), self._calibration.channel(loudest).threshold
+        self._start(Verdict.LEFT_DOMAIN, "", self._onset(loudest, value), now, loudest, value, threshold)
+        self._channels.forget_waiting()
+        return [self._say(Phase.START, now)]
+
+    def _excess(self, name: str, value: float) -> float:
+        """0 at the typical level, 1 at the threshold; makes channels of different units comparable."""
+        channel = self._calibration.channel(name)
+        if not math.isfinite(value):
+            return 0.0
+        return (value - channel.typical) / max(channel.threshold - channel.typical, 1e-9)
+
+    def _end_domain(self, now: float, levels: Levels, loudest: float) -> list[Event]:
+        assert self._open is not None
+        self._note(getattr(levels, self._open.channel), now)
+        cleared = all(
+            not getattr(levels, name) > self._calibration.channel(name).clear for name in CHANNELS
+        )
+        if not cleared:
+            self._clear_since = None
+            return []
+        self._clear_since = now if self._clear_since is None else self._clear_since
+        if now - self._clear_since < self._rule.clear_s:
+            return []
+        self._domain_over_s = now
+        self._above_since = None
+        return self._end(now, self._clear_since)
+
+    def _onset(self, name: str, value: float) -> float:
+        """When the channel was last half way between where it came from and where it is: undoes the lag of its smoothing."""
+        levels = [(t, getattr(level, name)) for t, level in self._history]
+        finite = [(t, v) for t, v in levels if math.isfinite(v)]
+        before = [v for t, v in finite if t < self._last_s - self._rule.confirm_s - 2 * self._rule.smoothing_s]
+        if not before:
+            return finite[0][0]
+        middle = 0.5 * (float(np.median(before)) + value)
+        below = [t for t, v in finite if v < middle]
+        return below[-1] if below else finite[0][0]
+
+    def _start(
+        self, kind: Verdict, mode: str, onset_s: float, now: float, channel: str, value: float, threshold: float
+    ) -> None:
+        self._number += 1
+        self._clear_since = None
+        self._above_since = None
+        self._open = Event(
+            stream=self._stream,
+            number=self._number,
+            phase=Phase.START,
+            kind=kind,
+            mode=str(mode),
+            onset_s=onset_s,
+            detected_s=now,
+            time_s=now,
+            end_s=None,
+            channel=channel,
+            value=value,
+            threshold=threshold,
+            peak=value,
+            peak_s=now,
+        )
+
+    def _note(self, value: float, now: float) -> None:
+        assert self._open is not None
+        higher = value > self._open.peak
+        self._open = replace(
+            self._open, value=value, peak=value if higher else self._open.peak, peak_s=now if higher else self._open.peak_s
+        )
+
+    def _say(self, phase: Phase, now: float) -> Event:
+        assert self._open is not None
+        self._updated_s = now
+        self._open = replace(self._open, phase=phase, time_s=now)
+        return self._open
+
+    def _end(self, now: float, end_s: float | None = None) -> list[Event]:
+        assert self._open is not None
+        self._open = replace(self._open, end_s=now if end_s is None else end_s)
+        ended = self._say(Phase.END, now)
+        self._open = None
+        self._clear_since = None
+        return [ended]

@@ -1,0 +1,84 @@
+"""Make the background that ships beside an encoder: what the world at large looks like to it.
+
+    python -m training.background --data DRIVING --encoder engines/shipped/road --seed 0
+
+Whole pictures and random views (crops, light, mild damage) of the footage that may ship, drives weighted equally. Views widen what few
+drives can show: with whole pictures alone the whitening would stretch the directions that tell those few cameras apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from engines.density import Floats, Kde, drive_weights, fit_projection, pooled
+from engines.encoders import Background, pack_background
+from engines.onnx_runtime import OnnxRuntimeEngine
+from training.distill import shippable
+from training.views import load_drives, random_view
+
+DIMENSIONS = 64
+EARLY_DIMENSIONS = 16
+SUPPORT = 1000
+CELLS = (3, 5)
+
+
+def pooling_matrix(cells: tuple[int, int], layout: float) -> Floats:
+    """Pool h × w cells to the average and, weighted by ``layout``, each third of the width in each row minus the average."""
+    rows, columns = cells
+    average = np.full((rows * columns, 1), 1.0 / (rows * columns))
+    if not layout:
+        return average
+    parts = []
+    for row in range(rows):
+        for third in np.array_split(np.arange(columns), 3):
+            part = np.zeros((rows, columns))
+            part[row, third] = 1.0 / len(third)
+            parts.append(layout * (part.reshape(-1, 1) - average))
+    return np.concatenate([average, *parts], axis=1)
+
+
+def make_background(data: Path, encoder: Path, views_per_drive: int, layout: float, seed: int) -> Background:
+    """Encode the shippable footage and fit projections and density."""
+    random = np.random.default_rng(seed)
+    engine = OnnxRuntimeEngine(encoder / "encoder.onnx")
+    pooling = pooling_matrix(CELLS, layout)
+    late, early, drives = [], [], []
+    for index, frames in enumerate(load_drives(shippable(data), every=4)):
+        whole = [random_view(f, engine.input_size, random, whole=True) for f in frames]
+        views = [random_view(frames[random.integers(len(frames))], engine.input_size, random) for _ in range(views_per_drive)]
+        for start in range(0, len(whole + views), 32):
+            found, statistics = engine.features(np.stack((whole + views)[start : start + 32]))
+            assert statistics is not None
+            late.append(pooled(found, pooling))
+            early.append(statistics.astype(np.float64))
+            drives.append(np.full(len(found), index, np.int64))
+    features, statistics, labels = np.concatenate(late), np.concatenate(early), np.concatenate(drives)
+    weights = drive_weights(labels)
+    projection = fit_projection(features, weights, DIMENSIONS)
+    chosen = random.choice(len(features), min(SUPPORT, len(features)), replace=False, p=weights)
+    support = projection.latent(features[chosen])
+    density = Kde(support, np.full(len(support), -np.log(len(support))), 2.0)
+    return Background(pooling, projection, density, fit_projection(statistics, weights, EARLY_DIMENSIONS))
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--views", type=int, default=200, help="random views per drive")
+    parser.add_argument("--layout", type=float, default=0.5, help="weight of the layout beside the average")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    background = make_background(options.data, options.encoder, options.views, options.layout, options.seed)
+    partial = options.encoder / "background.partial.npz"
+    np.savez_compressed(partial, **pack_background(background))  # type: ignore[arg-type]
+    os.replace(partial, options.encoder / "background.npz")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Run an encoder over drives: footage in, features out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.console import progress
+from engines.density import Floats, pooled
+from engines.errors import InputError
+from engines.footage import Drive, Recording
+from engines.frames import Image
+from engines.onnx_runtime import OnnxRuntimeEngine
+
+BATCH = 16
+KEPT_FRAMES = 4
+"""Frames kept per drive as probes and thumbnails."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """One drive through an encoder.
+
+    times_s: N media seconds. features: N × C·K pooled late features. early: N × E statistics (E = 0 without them).
+    samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails.
+    """
+
+    name: str
+    times_s: Floats
+    features: NDArray[np.float32]
+    early: NDArray[np.float32]
+    samples: Image
+    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        return float(self.times_s[-1] - self.times_s[0])
+
+
+def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, pooling: Floats, every_s: float) -> Encoded:
+    """Decode and encode one drive, at most one frame per ``every_s``."""
+    recording = Recording(drive, engine.input_size, every_s=every_s)
+    frames = iter(recording)
+    times: list[float] = []
+    features: list[NDArray[np.float32]] = []
+    early: list[NDArray[np.float32]] = []
+    kept: list[Image] = []
+    while batch := list(islice(frames, BATCH)):
+        images = np.stack([f.image for f in batch])
+        late, statistics = engine.features(images)
+        features.append(pooled(late, pooling).astype(np.float32))
+        early.append(statistics if statistics is not None else np.zeros((len(images), 0), np.float32))
+        times += [f.time_s for f in batch]
+        kept.append(images[0])
+    chosen = np.unique(np.linspace(0, len(kept) - 1, KEPT_FRAMES).astype(int))
+    samples = np.stack([kept[i] for i in chosen])
+    found = np.concatenate(features)
+    if not np.isfinite(found).all():
+        raise InputError(drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder")
+    return Encoded(drive.name, np.array(times), found, np.concatenate(early), samples, tuple(recording.notes))
+
+
+def encode(drives: Sequence[Drive], engine: OnnxRuntimeEngine, pooling: Floats, every_s: float, what: str) -> list[Encoded]:
+    """Encode every drive, with progress."""
+    with progress(what, len(drives), "drives") as advance:
+        encoded = []
+        for drive in drives:
+            encoded.append(encode_drive(drive, engine, pooling, every_s))
+            advance(1, drive.name)
+    return encoded
+
+
+def thumbnail(image: Image) -> bytes:
+    """JPEG of one frame (RGB in)."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return bytes(data)
