@@ -151,7 +151,7 @@ class City:
 
     def _kerbside(self, view: View) -> list[Item]:
         look, found = self._look, []
-        for number, z in roadside.places(view.distance_m, 6.4, -4.0, 120.0):
+        for number, z in roadside.places(view.distance_m, 6.4, -4.0, 100.0):
             along = (number * 6.4) % _BLOCK_M
             clear = along < _STREET_M + 6.0 or along > _BLOCK_M - 13.0
             dice = self._dice[number % 512]
@@ -160,7 +160,7 @@ class City:
                     vehicle = self._parked[int(share / 0.72 * len(self._parked))]
                     if z + vehicle.length > NEAR_M:
                         found.append(
-                            (z, _driven(view, look, vehicle, x, z, False, away, min(1.0, (120 - z) / 20)))
+                            (z, _driven(view, look, vehicle, x, z, False, away, min(1.0, (100 - z) / 20)))
                         )
             if number % 4 == 0 and not clear and z > NEAR_M:
                 tree = self._trees[number % len(self._trees)]

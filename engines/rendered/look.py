@@ -110,7 +110,7 @@ def at_night(look: Look) -> Look:
         sky_top=(4, 6, 16),
         sky_low=(26, 24, 34),
         haze=(6.0, 8.0, 16.0),
-        haze_m=44.0,
+        haze_m=36.0,
         sun=0.0,
         clouds=0.35,
         tint=(1.0, 0.97, 0.92),
