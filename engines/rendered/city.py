@@ -17,7 +17,8 @@ from engines.rendered.look import Look
 from engines.rendered.nature import Backdrop, make_trees, noise
 from engines.rendered.paint import Colour, Texture, mix, polygon, quad, shade, sprite, texture
 from engines.rendered.scene import Brush, Item
-from engines.rendered.vehicles import Traffic, Vehicle, draw_vehicle
+from engines.rendered.traffic import Traffic, draw_vehicle
+from engines.rendered.vehicles import Vehicle
 from engines.rendered.view import NEAR_M, Camera, View
 
 _BLOCK_M = 96.0

@@ -15,7 +15,8 @@ from engines.rendered.look import Look
 from engines.rendered.nature import Backdrop, make_bushes, make_trees, make_woods
 from engines.rendered.paint import Texture, glow, make_halo
 from engines.rendered.scene import Brush, Item, Scene
-from engines.rendered.vehicles import Traffic, Vehicle
+from engines.rendered.traffic import Traffic
+from engines.rendered.vehicles import Vehicle
 from engines.rendered.view import NEAR_M, Camera, View
 
 _SHOULDER_M = 2.7

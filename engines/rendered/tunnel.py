@@ -13,7 +13,8 @@ from engines.rendered.ground import PERIOD_M, Ground, Strip, lay, tarmac
 from engines.rendered.look import Look
 from engines.rendered.nature import noise
 from engines.rendered.scene import Item
-from engines.rendered.vehicles import Traffic, Vehicle
+from engines.rendered.traffic import Traffic
+from engines.rendered.vehicles import Vehicle
 from engines.rendered.view import Camera, View
 
 HIGH_M = 5.6
