@@ -30,7 +30,7 @@ COMMANDS = (
     Command("fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"),
     Command("verify", "Prove a bundle whole and its engine equal to the reference.", "engines.commands:verify", "Teach"),
     Command("bench", "Measure how fast a bundle's engine is.", "engines.commands:bench", "Teach"),
-    Command("replay", "Watch recordings: events, scores, a report.", "monitor.replay_command:replay", "Watch"),
+    Command("replay", "Watch recordings: events, scores, a report.", "monitor.replay_command:replay_command", "Watch"),
     Command("run", "Watch live cameras named in a config.", "monitor.run_command:run", "Watch"),
     Command("watch", "Follow the alerts of an endpoint; none is lost.", "monitor.watch_command:watch", "Watch"),
     Command("render", "Render the synthetic drive as a video.", "monitor.render_command:render", "Try"),

@@ -1,0 +1,70 @@
+"""The main path: a frame goes in, a score comes out, scores become events; nothing flows back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from engines.bundle import Bundle
+from engines.density import Scores
+from engines.frames import Frame, Image
+from monitor.detector import Detector, Judged, Sample
+from monitor.health import Health, HealthChecks
+
+BATCH = 16
+
+
+class Engine(Protocol):
+    """Whatever can score frames: see ``engines.onnx_runtime``."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    def score(self, images: Image) -> Scores:
+        """Score uint8 N×H×W×3 RGB frames."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """One frame with all that was found out about it. Scores in nats; residual a length."""
+
+    frame: Frame
+    surprise: float
+    background: float
+    residual: float
+    damage: float
+    health: Health
+    judged: Judged
+
+
+class Stream:
+    """The state of one watched stream: its health checks and its detector."""
+
+    def __init__(self, name: str, bundle: Bundle) -> None:
+        self.name = name
+        self._health = HealthChecks()
+        self.detector = Detector(name, bundle.calibration, bundle.density.within)
+
+    def judge(self, frame: Frame, scores: Scores, row: int) -> Watched:
+        """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
+        health = self._health.check(frame)
+        surprise, background = float(scores.surprise[row]), float(scores.background[row])
+        judged = self.detector.update(Sample(frame.time_s, surprise - background, scores.latent[row], health))
+        if any(event.phase == "start" for event in judged.events):
+            self._health.forget_waiting()
+        residual, damage = float(scores.residual[row]), float(scores.damage[row])
+        return Watched(frame, surprise, background, residual, damage, health, judged)
+
+
+def watch(frames: Iterable[Frame], engine: Engine, stream: Stream, batch: int = BATCH) -> Iterator[Watched]:
+    """Score and judge every frame, in order, ``batch`` frames a call."""
+    frames = iter(frames)
+    while group := list(islice(frames, batch)):
+        scores = engine.score(np.stack([frame.image for frame in group]))
+        for row, frame in enumerate(group):
+            yield stream.judge(frame, scores, row)

@@ -1,0 +1,99 @@
+"""Replay recordings: every frame, never dropped, the same events as live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engines.bundle import Bundle
+from engines.footage import Drive, Recording
+from engines.frames import Frame
+from monitor.events import Event, Phase, Verdict
+from monitor.pictures import Album
+from monitor.pipeline import Engine, Stream, Watched, watch
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a replay leaves behind for its report: one value per frame and channel, bands of verdicts, events with pictures."""
+
+    name: str
+    size: tuple[int, int] = (0, 0)
+    times_s: list[float] = field(default_factory=list)
+    channels: dict[str, list[float]] = field(default_factory=dict)
+    bands: list[tuple[float, float, Verdict, str]] = field(default_factory=list)
+    events: dict[int, Event] = field(default_factory=dict)
+    snapshots: dict[int, tuple[bytes, bytes | None]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    album: Album = field(default_factory=Album)
+    pictures: bool = True
+
+    def add(self, watched: Watched) -> None:
+        """Take one frame."""
+        frame, judged = watched.frame, watched.judged
+        self.size = (frame.luma.shape[1], frame.luma.shape[0])
+        self.times_s.append(frame.time_s)
+        values = {
+            "departure": judged.levels.departure,
+            "domain": judged.levels.domain,
+            "surprise": watched.surprise - watched.background,
+            "blur": watched.health.blur,
+            "covered": watched.health.covered,
+            "damage": watched.damage,
+        }
+        for name, value in values.items():
+            self.channels.setdefault(name, []).append(value)
+        if self.pictures:
+            self.album.add(frame)
+        if self.bands and self.bands[-1][2:] == (judged.verdict, judged.mode):
+            self.bands[-1] = (self.bands[-1][0], frame.time_s, judged.verdict, judged.mode)
+        else:
+            self.bands.append((self.bands[-1][1] if self.bands else frame.time_s, frame.time_s, judged.verdict, judged.mode))
+
+    def tell(self, event: Event) -> None:
+        """Take one event message."""
+        self.events[event.number] = event
+        if event.phase == Phase.START and self.pictures:
+            self.snapshots[event.number] = (self.album.at(event.onset_s + 0.5), self.album.before(event.onset_s))
+
+
+def replay(
+    drive: Drive,
+    bundle: Bundle,
+    engine: Engine,
+    *,
+    on_frame: Callable[[Watched], None],
+    on_event: Callable[[Event], None],
+    realtime: bool = False,
+    images_per_second: float | None = None,
+    batch: int,
+) -> Recording:
+    """Watch one drive from its first to its last frame; returns the recording, whose notes tell of damage."""
+    recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
+    stream = Stream(drive.name, bundle)
+    frames: Iterable[Frame] = _paced(recording) if realtime else recording
+    for watched in watch(frames, engine, stream, 1 if realtime else batch):
+        on_frame(watched)
+        for event in watched.judged.events:
+            on_event(event)
+    for event in stream.detector.finish():
+        on_event(event)
+    return recording
+
+
+def _paced(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Hand each frame out no sooner than its media time after the first."""
+    started_s = time.monotonic()
+    for frame in frames:
+        wait_s = started_s + frame.time_s - time.monotonic()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        yield frame
+
+
+def as_array(values: list[float]) -> np.ndarray:
+    """A trace as float64."""
+    return np.asarray(values, np.float64)

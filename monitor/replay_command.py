@@ -1,0 +1,198 @@
+"""``sightline replay``: watch recordings, print events as they happen, leave scores, events and a report."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Annotated
+
+import msgspec
+import typer
+
+from engines.bundle import Bundle, open_bundle
+from engines.console import console, progress
+from engines.decision import CHANNELS, UNITS
+from engines.footage import Drive, Recording, find_drives
+from engines.onnx_runtime import OnnxRuntimeEngine
+from monitor.alerts import Model, alert
+from monitor.events import Event, Phase
+from monitor.journal import Journal
+from monitor.output import ScoreFile, check_writable, whole_file
+from monitor.pipeline import BATCH, Watched
+from monitor.publisher import Publisher
+from monitor.replay import Trace, as_array, replay
+from monitor.report_words import clock, label
+
+VERSION = "0.1.0"
+DESCRIPTIONS = {
+    "departure": "how far the scene has moved from the stream's own past, away from normal",
+    "domain": "surprise, smoothed",
+    "surprise": "-log density of each frame under the taught footage",
+    "blur": "fall of the sharpest edges below the stream's past",
+    "covered": "share of textured patches that went flat, still and dark",
+    "damage": "-log density of the early-layer statistics; recorded, not decided on",
+}
+
+
+def replay_command(
+    paths: Annotated[list[Path], typer.Argument(help="Videos, folders of images, or folders of such.", metavar="PATH...")],
+    bundle: Annotated[Path, typer.Option(help="The bundle to watch with.")],
+    scores: Annotated[Path | None, typer.Option(help="Write one row per frame (.csv or .parquet).")] = None,
+    events: Annotated[Path | None, typer.Option(help="Write every event message as a JSON line.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report that opens without a network.")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play at the speed of the recording.")] = False,
+    publish: Annotated[str | None, typer.Option(help="Publish alerts, for instance on tcp://127.0.0.1:5556.")] = None,
+    journal: Annotated[Path, typer.Option(help="Journal of published alerts.")] = Path("replay.journal"),
+    fps: Annotated[float | None, typer.Option(help="Images per second of folders of images (10 if not given).")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Frames scored per call.")] = BATCH,
+) -> None:
+    """Watch recordings and print what happens in them.
+
+    Every frame is read; events are the same as live. Example:
+
+        sightline replay drive.mp4 --bundle highway.bundle --report drive.html
+    """
+    for path in (scores, events, report):
+        check_writable(path)
+    opened = open_bundle(bundle)
+    drives = find_drives(paths)
+    engine = OnnxRuntimeEngine(opened.model_path)
+    with ExitStack() as stack:
+        run = _Run(opened, engine, fps, realtime, batch, pictures=report is not None)
+        run.score_file = stack.enter_context(ScoreFile(scores)) if scores is not None else None
+        run.event_file = stack.enter_context(whole_file(events)) if events is not None else None
+        if publish is not None:
+            run.publisher = stack.enter_context(Publisher(publish, stack.enter_context(Journal(journal))))
+            run.say.print(f"publishing on {run.publisher.endpoint}, journal {journal}")
+        for drive in drives:
+            run.watch(drive)
+    run.summarise()
+    if report is not None:
+        _report(report, opened, run)
+        run.say.print(f"report   {report}")
+
+
+class _Run:
+    """One invocation: where results go, and totals over all recordings."""
+
+    def __init__(
+        self, bundle: Bundle, engine: OnnxRuntimeEngine, fps: float | None, realtime: bool, batch: int, *, pictures: bool
+    ) -> None:
+        self.bundle, self.engine, self.fps, self.realtime, self.batch = bundle, engine, fps, realtime, batch
+        self.pictures = pictures
+        self.say = console()
+        self.score_file: ScoreFile | None = None
+        self.event_file: IO[str] | None = None
+        self.publisher: Publisher | None = None
+        self.traces: list[Trace] = []
+        self.events = self.frames = 0
+        self.media_s = self.wall_s = 0.0
+        self._session = uuid.uuid4().hex[:12]
+
+    def watch(self, drive: Drive) -> None:
+        trace = Trace(drive.name, pictures=self.pictures)
+        self.traces.append(trace)
+        self.say.print(f"[bold]{drive.name}[/]")
+        started_s = time.monotonic()
+        with progress(drive.name, Recording(drive, self.engine.input_size).expected_frames) as advance:
+
+            def on_frame(watched: Watched) -> None:
+                trace.add(watched)
+                if self.score_file is not None:
+                    self.score_file.write(watched)
+                if len(trace.times_s) % 16 == 0:
+                    elapsed_s = max(time.monotonic() - started_s, 1e-9)
+                    rate, speed = len(trace.times_s) / elapsed_s, watched.frame.time_s / elapsed_s
+                    advance(16, f"{rate:.0f} frames/s, {speed:.1f} × real time")
+
+            recording = replay(
+                drive, self.bundle, self.engine, on_frame=on_frame, on_event=lambda e: self._event(trace, e),
+                realtime=self.realtime, images_per_second=self.fps, batch=self.batch,
+            )  # fmt: skip
+        trace.notes = tuple(recording.notes)
+        for note in recording.notes:
+            self.say.print(f"  [yellow]note[/] {note}")
+        if not trace.events:
+            self.say.print("  nothing to report")
+        self.events += len(trace.events)
+        self.frames += len(trace.times_s)
+        self.media_s += trace.times_s[-1] if trace.times_s else 0.0
+        self.wall_s += time.monotonic() - started_s
+
+    def _event(self, trace: Trace, event: Event) -> None:
+        trace.tell(event)
+        if event.phase != Phase.UPDATE:
+            self.say.print("  " + event_line(event))
+            sys.stdout.flush()
+        if self.event_file is not None:
+            self.event_file.write(msgspec.json.encode(event, order="deterministic").decode() + "\n")
+        if self.publisher is not None:
+            model = Model(self.bundle.manifest.name, self.bundle.sha256)
+            self.publisher.send(alert(event, source="sightline/replay", session=self._session, model=model))
+
+    def summarise(self) -> None:
+        speed = self.media_s / max(self.wall_s, 1e-9)
+        rate = self.frames / max(self.wall_s, 1e-9)
+        self.say.print(
+            f"{self.events} event{'s' * (self.events != 1)} in {clock(self.media_s)} of footage; "
+            f"{self.frames} frames at {rate:.0f} frames/s, {speed:.1f} × real time"
+        )
+
+
+def event_line(event: Event) -> str:
+    """One line for people, with rich markup."""
+    name = label(event.kind, event.mode)
+    if event.phase == Phase.END:
+        ended_s = event.end_s if event.end_s is not None else event.time_s
+        return f"{clock(event.time_s, True)}  [green]over[/]   {name}: ended {clock(ended_s, True)} after {ended_s - event.onset_s:.1f} s"
+    colour = "bold red" if event.kind == "camera_fault" else "bold yellow"
+    return (
+        f"{clock(event.time_s, True)}  [{colour}]ALERT[/]  {name}: since {clock(event.onset_s, True)}, "
+        f"{event.channel} {event.value:.2f} over {event.threshold:.2f}"
+    )
+
+
+def why(event: Event) -> str:
+    """One sentence on what spoke."""
+    what = DESCRIPTIONS.get(event.channel, "the check of the camera itself")
+    return f"{event.channel} ({what}) reached {event.peak:.2f}; the limit is {event.threshold:.2f}."
+
+
+def _report(path: Path, bundle: Bundle, run: _Run) -> None:
+    from monitor import report  # plotly takes a third of a second to load
+
+    calibration = bundle.calibration
+    thresholds = {name: calibration.channel(name).threshold for name in CHANNELS}
+    recordings = []
+    for trace in run.traces:
+        duration_s = trace.times_s[-1] if trace.times_s else 0.0
+        channels = tuple(
+            report.ChannelTrace(
+                name, UNITS.get(name, ""), as_array(values), None, thresholds.get(name), DESCRIPTIONS.get(name, "")
+            )
+            for name, values in trace.channels.items()
+        )
+        views = tuple(
+            report.EventView(event, *trace.snapshots.get(number, (b"", None)), why(event)) for number, event in trace.events.items()
+        )
+        recordings.append(
+            report.Recording(
+                trace.name, len(trace.times_s), duration_s, trace.size, (len(trace.times_s) - 1) / duration_s if duration_s else 0.0,
+                as_array(trace.times_s), channels, trace.bands, views, trace.album.strip(), trace.notes,
+            )
+        )  # fmt: skip
+    manifest = bundle.manifest
+    facts = {
+        "bundle": manifest.name,
+        "encoder": manifest.encoder.name,
+        "created": manifest.created,
+        "taught on": f"{len(manifest.drives)} drives, {sum(d.seconds for d in manifest.drives) / 60:.1f} min",
+        "calibrated on": f"{calibration.units} held-out {calibration.unit}s",
+        "budget": f"{calibration.false_alarms_per_hour:.3g} false alarms per hour",
+        "sha256": bundle.sha256[:16],
+    }
+    command = " ".join(["sightline", *sys.argv[1:]])
+    report.write_report(path, report.Report("Sightline replay", facts, tuple(recordings), command, VERSION))
