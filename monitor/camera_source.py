@@ -91,7 +91,7 @@ def parse(where: str, url: str, rtsp_transport: str, options: Mapping[str, str])
     # Without nobuffer the first second after opening is a backlog, played fast.
     network = {"fflags": "nobuffer"}
     if kind in ("rtsp", "rtsps") and rest.startswith("//"):
-        # By default libav analyses for 5 s, and a camera of 2 fps would never open within the time limit.
+        # By default libav analyses a slow stream for 5 s: no picture until then, and all of the open timeout.
         rtsp = {
             "rtsp_transport": rtsp_transport,
             "allowed_media_types": "video",

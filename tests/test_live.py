@@ -12,7 +12,7 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import cv2
@@ -200,13 +200,31 @@ def test_any_pixel_format_gives_rgb_and_luma(pixels: str) -> None:
         assert np.abs(right[4:-4, 4:-4] - 127).max() < 6
 
 
-def write_video(path: Path, pictures: int, fps: int) -> None:
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5.0)
+
+
+def write_video(path: Path, pictures: int, fps: int, first: int = 0) -> None:
+    """Write ``pictures`` pictures, the first with time stamp ``first`` / ``fps``."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.time_base = 64, 48, Fraction(1, fps)
         for i in range(pictures):
-            level = np.full((48, 64, 3), 20 * i, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(level, "rgb24")))
+            level = np.full((48, 64, 3), 10 * i, np.uint8)
+            picture = av.VideoFrame.from_ndarray(level, "rgb24")
+            picture.pts, picture.time_base = first + i, Fraction(1, fps)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
 
 
@@ -230,6 +248,34 @@ def test_a_stream_that_ends_is_opened_again_and_time_goes_on() -> None:
     assert increasing(frames)
     assert state.reconnects >= 2
     assert "the stream ended" in state.last_error
+
+
+def test_time_stamps_of_one_connection_mean_nothing_in_the_next(tmp_path: Path) -> None:
+    """The camera's clock leaps by 5 s between two connections that are a fraction of a second apart."""
+    videos = []
+    for number, first in enumerate((0, 150)):
+        path = tmp_path / f"{number}.mkv"
+        write_video(path, pictures=25, fps=25, first=first)
+        videos.append(path.read_bytes())
+
+    class OneAfterAnother(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if videos else 404)
+            self.end_headers()
+            self.wfile.write(videos.pop(0) if videos else b"")
+
+        def log_message(self, *_: object) -> None:
+            """Tests print nothing."""
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), OneAfterAnother)) as server:
+        url = f"http://127.0.0.1:{server.server_port}/camera.mkv"
+        with LiveCamera("front", url, SIZE, rng=Prompt()) as camera:
+            first_frame = collect(camera, 1)[0]
+            until(lambda: "404" in camera.state.last_error)
+            last_frame = collect(camera, 1)[0]
+    assert last_frame.index > 30
+    real_s = last_frame.arrival_s - first_frame.arrival_s
+    assert last_frame.time_s - first_frame.time_s == pytest.approx(real_s, abs=0.5)
 
 
 def test_every_decoded_frame_is_read_or_counted_as_dropped() -> None:
@@ -285,15 +331,11 @@ class MjpegHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def mjpeg(part: Callable[[int], bytes], fps: float = 20.0) -> Iterator[str]:
-    with MjpegCamera(part, fps) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with serving(MjpegCamera(part, fps)) as server:
         try:
             yield server.url
         finally:
             server.closing.set()
-            server.shutdown()
-            thread.join(5.0)
 
 
 def jpeg(height: int, width: int, seed: int) -> bytes:
@@ -359,6 +401,17 @@ def test_a_camera_that_cannot_be_opened_is_a_state(url: str, said: str) -> None:
     assert (state.decoded, state.fps) == (0, 0.0)
 
 
+def test_reconnection_waits_for_the_drawn_delay() -> None:
+    class Patient(random.Random):
+        def random(self) -> float:
+            return 1.0
+
+    begun = time.monotonic()
+    with LiveCamera("front", closed_port(), SIZE, rng=Patient()) as camera:
+        until(lambda: camera.state.reconnects >= 2)
+    assert 0.75 <= time.monotonic() - begun < 5.0
+
+
 def test_a_host_that_never_answers_is_given_up_after_the_open_timeout() -> None:
     with silent_listener() as url, LiveCamera("front", url, SIZE, open_timeout_s=0.5, rng=Prompt()) as camera:
         state = until(lambda: camera.state.reconnects >= 1 and camera.state, 8.0)
@@ -388,26 +441,29 @@ def test_why_a_camera_refuses_is_said_without_its_password(
 
 @pytest.mark.rtsp
 def test_rtsp_gives_every_picture_at_the_cameras_rate(rtsp_server: Callable[..., Any]) -> None:
-    server = rtsp_server("--login", "me:secret", "--size", "1280x720", "--fps", "30")
+    server = rtsp_server("--login", "me:secret", "--size", "1280x720", "--fps", "15")
     with LiveCamera("front", server.url.replace("//", "//me:secret@"), SIZE) as camera:
-        frames = collect(camera, 50)
+        frames = collect(camera, 30)
         state = camera.state
     assert {(f.stream, f.image.shape, f.luma.shape) for f in frames} == {("front", (*SIZE, 3), (720, 1280))}
     assert frames[0].time_s == 0.0
     assert increasing(frames)
-    assert np.median(np.diff([f.time_s for f in frames])) == pytest.approx(1 / 30, rel=0.1)
-    assert 25 < state.fps < 35
+    assert np.median(np.diff([f.time_s for f in frames])) == pytest.approx(1 / 15, rel=0.1)
+    assert 12 < state.fps < 18
     assert (state.status, state.reconnects, state.last_error) == (Status.STREAMING, 0, "")
     assert any(f.key for f in frames)
 
 
 @pytest.mark.rtsp
-def test_a_camera_of_two_pictures_a_second_opens_and_is_not_stale(rtsp_server: Callable[..., Any]) -> None:
-    """libav's analysis of a slow stream used to outlast the open timeout: such a camera never came up."""
+def test_a_camera_of_two_pictures_a_second_opens_soon_and_is_not_stale(
+    rtsp_server: Callable[..., Any],
+) -> None:
+    """Left to itself, libav would analyse so slow a stream for over 5 s before the first picture."""
     with LiveCamera("front", rtsp_server("--fps", "2").url, SIZE) as camera:
-        frames = collect(camera, 2)
-        assert camera.state.status == Status.STREAMING
-        assert frames[1].time_s == pytest.approx(0.5, abs=0.2)
+        frames = collect(camera, 1, within_s=4.5)
+        frames += collect(camera, 1)
+        assert (camera.state.status, camera.state.reconnects) == (Status.STREAMING, 0)
+    assert frames[1].time_s == pytest.approx(0.5, abs=0.2)
 
 
 @pytest.mark.rtsp
