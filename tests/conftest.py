@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engines.rendered import Segment, render, write_video
+from training.fit_command import fit_command
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 HERE = Path(__file__).parent
 
@@ -40,6 +43,18 @@ class RtspServer:
         """The power goes. Idempotent."""
         self._process.kill()
         self._process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def rendered_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle taught on six rendered highway drives of 11 s; do not change it, copy it."""
+    folder = tmp_path_factory.mktemp("rendered")
+    (folder / "drives").mkdir()
+    for seed in range(6):
+        pictures = (image for _, _, image in render((Segment("highway", 11.0),), seed, (320, 180), 10.0))
+        write_video(folder / "drives" / f"highway{seed}.mp4", pictures, 10.0)
+    fit_command(normal=[folder / "drives"], out=folder / "highway.bundle")
+    return folder / "highway.bundle"
 
 
 @pytest.fixture(scope="session")
