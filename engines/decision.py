@@ -6,9 +6,9 @@ pure and counts media time only.
 Channels (higher is stranger):
 
 domain     exponentially weighted mean of the surprise (relative to the background, where there is one), nats.
-departure  how far the latent has moved from the stream's own recent past, in units of how far normal drives wander, and only while
-           the surprise is above its own recent past too: the part of the scene's change that leads away from normal. It does
-           not see what identifies a camera, since that is in both terms.
+departure  how far the latent's leading directions have moved from the stream's own recent past, in units of how far normal drives
+           wander about their means (a Mahalanobis distance). What identifies a camera is in both terms and cancels, so it holds on
+           cameras that were not taught; it trusts a stream to begin inside its domain.
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ class Rule(msgspec.Struct, frozen=True):
     smoothing_s: of the exponentially weighted means. reference_s: of the stream's own past, which lags by guard_s, so that a change does
     not hide in it, and speaks only after warmup_s. confirm_s: how long a channel must stay above its threshold to start an event.
     clear_s: how long below the clearing level to end it. refractory_s: from an end to the next possible start.
+    margin: thresholds stand this many times as far above the typical level as the held-out peak that the budget asks for; more than 1
+    keeps the promise with room to spare, which a handful of drives needs.
     """
 
     smoothing_s: float = 1.0
     reference_s: float = 20.0
     guard_s: float = 2.0
     warmup_s: float = 2.0
-    confirm_s: float = 1.0
+    confirm_s: float = 2.0
     clear_s: float = 2.0
     refractory_s: float = 5.0
+    margin: float = 1.5
 
 
 class Channel(msgspec.Struct, frozen=True):
@@ -90,28 +93,26 @@ class Channels:
 
     def __init__(self, rule: Rule, within: Floats) -> None:
         self._rule, self._within = rule, within
-        self._dimensions = len(within)
+        self._dimensions = len(within)  # of the latent's directions, which are sorted by the background's variance
         self._last_s = -math.inf
-        self._first_s = math.inf
         self._surprise = 0.0
         self._latent: Floats = np.zeros(self._dimensions)
-        self._waiting: deque[tuple[float, float, Floats]] = deque()
-        self._past_surprise = 0.0
+        self._waiting: deque[tuple[float, Floats]] = deque()
         self._past_latent: Floats = np.zeros(self._dimensions)
         self._past_s = 0.0
 
     def update(self, time_s: float, surprise: float, latent: Floats, *, learn: bool = True) -> Levels:
         """Take one frame's scores; ``learn=False`` keeps it out of the stream's past (while an event is on)."""
+        latent = latent[: self._dimensions]
         started = self._last_s != -math.inf
         step_s = time_s - self._last_s if started else 0.0
-        self._first_s = min(self._first_s, time_s)
         gain = 1.0 - math.exp(-step_s / self._rule.smoothing_s) if started else 1.0
         self._surprise += gain * (surprise - self._surprise)
         self._latent = self._latent + gain * (latent - self._latent)
         self._last_s = time_s
         if learn:
-            self._waiting.append((step_s, surprise, latent))
-            self._learn(time_s)
+            self._waiting.append((step_s, latent))
+            self._learn()
         return Levels(self._surprise, self._departure())
 
     def skip(self, time_s: float) -> Levels:
@@ -124,22 +125,19 @@ class Channels:
         """Drop the frames not yet part of the past: they belong to the event that has just been found."""
         self._waiting.clear()
 
-    def _learn(self, time_s: float) -> None:
-        held_s = sum(step for step, _, _ in self._waiting)
+    def _learn(self) -> None:
+        held_s = sum(step for step, _ in self._waiting)
         while self._waiting and held_s > self._rule.guard_s:
-            step_s, surprise, latent = self._waiting.popleft()
+            step_s, latent = self._waiting.popleft()
             held_s -= step_s
             # A growing mean at first, an exponential one once the past is long enough.
             self._past_s += max(step_s, 1e-3)
             gain = max(step_s, 1e-3) / min(self._past_s, self._rule.reference_s)
-            self._past_surprise += gain * (surprise - self._past_surprise)
             self._past_latent = self._past_latent + gain * (latent - self._past_latent)
 
     def _departure(self) -> float:
         if self._past_s < self._rule.warmup_s:
             return math.nan
-        if self._surprise <= self._past_surprise:
-            return 0.0
         moved = self._latent - self._past_latent
         return math.sqrt(max(float(moved @ self._within @ moved), 0.0) / self._dimensions)
 
@@ -192,7 +190,7 @@ def calibrate(
     if count < 3:
         raise CalibrationError(
             "calibration",
-            f"needs at least 3 held-out {unit}s of {rule.guard_s + rule.warmup_s + 2 * rule.confirm_s:g} s or more, got {count}",
+            f"needs at least 3 held-out {unit}s of {rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s:g} s or more, got {count}",
             "give more or longer footage of normal driving",
         )
     spans = [float(t[-1] - t[0]) for t, c in units if np.isfinite(held_peak(t, c["departure"], rule.confirm_s))]
@@ -211,12 +209,12 @@ def calibrate(
         share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
         rank = min(count, max(1, math.ceil((count + 1) * (1.0 - share))))
         promised = len(CHANNELS) * (1.0 - rank / (count + 1)) * 3600.0 / unit_s
-    chosen = tuple(
-        Channel(name, float(np.sort(peaks[name][np.isfinite(peaks[name])])[-count:][rank - 1]), _typical(units, name))
-        for name in CHANNELS
-    )
+    chosen = tuple(_channel(name, np.sort(peaks[name][np.isfinite(peaks[name])])[-count:][rank - 1], units, rule) for name in CHANNELS)
     return Calibration(rule, chosen, unit, count, unit_s, promised)
 
 
-def _typical(units: Sequence[tuple[NDArray[np.floating], dict[str, Floats]]], name: str) -> float:
-    return float(np.nanmedian(np.concatenate([c[name] for _, c in units])))
+def _channel(
+    name: str, peak: float, units: Sequence[tuple[NDArray[np.floating], dict[str, Floats]]], rule: Rule
+) -> Channel:
+    typical = float(np.nanmedian(np.concatenate([c[name] for _, c in units])))
+    return Channel(name, typical + rule.margin * (float(peak) - typical), typical)

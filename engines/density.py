@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_NORM_FLOOR = 1e-12
+NORM_FLOOR = 1e-12
 """Smallest length a feature is divided by: the feature of a dead network is the origin, not NaN."""
 
 
@@ -62,7 +62,7 @@ class Density:
     pooling: cells × K, from the late map's cells to K pooled vectors (a column of 1/cells is the plain average).
     background is None where scores are not relative to one.
     early_projection and early: the same for the early statistics; None for encoders without them.
-    within: d × d inverse covariance of latents around their own drive's mean: how far normal drives wander.
+    within: k × k inverse covariance of the k leading latent directions around their own drive's mean: how far normal drives wander.
     """
 
     pooling: Floats
@@ -77,7 +77,7 @@ class Density:
 def normalised(features: Floats) -> Floats:
     """Scale each row to length 1."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(length, _NORM_FLOOR))
+    return np.asarray(features / np.maximum(length, NORM_FLOOR))
 
 
 def pooled(late: NDArray[np.floating], pooling: Floats) -> Floats:

@@ -184,7 +184,7 @@ def _opened(path: Path) -> av.container.InputContainer:
 def to_frame(picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]) -> Frame:
     """Reduce one decoded picture to ``size`` (height, width) RGB and keep its luma plane at full resolution."""
     height, width = size
-    image = picture.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+    image = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1).to_ndarray()
     return Frame(stream, index, time_s, time.monotonic(), image, luma_plane(picture), bool(picture.key_frame))
 
 

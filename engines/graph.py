@@ -31,7 +31,7 @@ class _Builder:
     def constant(self, value: np.ndarray | float, dtype: type | None = None) -> str:
         name = f"sightline_c{self.count}"
         self.count += 1
-        array = np.asarray(value, dtype or self.precision)
+        array: np.ndarray = np.asarray(value, dtype or self.precision)
         self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 

@@ -39,7 +39,7 @@ SOFT = -2.5
 steeper than a twelfth of its range."""
 COVERED_SHARE = 0.2
 WHOLLY_COVERED = 0.75
-DARKER_LEVELS = 15.0
+DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
 FEWEST_TEXTURED = 8
 """Patches with texture that a stream must have shown before their loss can mean anything."""
 ACTIVITY_S = 0.5
@@ -124,10 +124,16 @@ class HealthChecks:
         self._sharpness.forget_waiting()
         self._tiles.forget_waiting()
 
+    def new_scene(self) -> None:
+        """Begin a new past: what the picture looked like elsewhere says nothing of what may hide it here."""
+        self._sharpness, self._tiles = Past(), Past()
+
     def _still(self, time_s: float, patches: Image) -> float:
         """Seconds since the picture last differed from the first of a run of equal ones."""
         now = patches.astype(np.int16)
-        if self._anchor is None or float(np.abs(now - self._anchor[1]).mean()) > STILL_LEVELS:
+        anchor = None if self._anchor is None else self._anchor[1]
+        # A camera that changes its resolution is not frozen.
+        if anchor is None or anchor.shape != now.shape or float(np.abs(now - anchor).mean()) > STILL_LEVELS:
             self._anchor = (time_s, now)
         return time_s - self._anchor[0]
 
@@ -160,7 +166,13 @@ class HealthChecks:
         # of the lens is, unless it hides nearly everything.
         dark = hidden & (past[0] - mean > DARKER_LEVELS)
         share, dark_share = float(hidden.sum() / textured.sum()), float(dark.sum() / textured.sum())
-        return state, share if share >= WHOLLY_COVERED else dark_share
+        if share >= WHOLLY_COVERED:
+            return state, share
+        # What is not behind the cover must look as it did and go on moving: else the scene changed, or the car stands.
+        rest = textured & ~dark
+        same = float(np.median(np.abs(past[0] - mean)[rest])) < REST_LEVELS
+        alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
+        return state, dark_share if same and alive else 0.0
 
 
 def _suspect(

@@ -13,6 +13,7 @@ from engines.bundle import Bundle
 from engines.density import Scores
 from engines.frames import Frame, Image
 from monitor.detector import Detector, Judged, Sample
+from monitor.events import Phase, Verdict
 from monitor.health import Health, HealthChecks
 
 BATCH = 16
@@ -55,8 +56,11 @@ class Stream:
         health = self._health.check(frame)
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
         judged = self.detector.update(Sample(frame.time_s, surprise - background, scores.latent[row], health))
-        if any(event.phase == "start" for event in judged.events):
-            self._health.forget_waiting()
+        for event in judged.events:
+            if event.kind == Verdict.LEFT_DOMAIN and event.phase != Phase.UPDATE:
+                self._health.new_scene()
+            elif event.phase == Phase.START:
+                self._health.forget_waiting()
         residual, damage = float(scores.residual[row]), float(scores.damage[row])
         return Watched(frame, surprise, background, residual, damage, health, judged)
 

@@ -30,6 +30,8 @@ from engines.errors import CalibrationError
 from training.encode import Encoded
 
 DIMENSIONS = 64
+DEPARTURE_DIMENSIONS = 16
+"""Leading directions in which departure is measured: beyond them, few drives no longer say how far normal wanders."""
 MOST_SUPPORT = 2000
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
@@ -76,7 +78,7 @@ def join(encoded: Sequence[Encoded]) -> Footage:
 
 def held_out_units(footage: Footage, rule: Rule) -> tuple[str, list[Unit]]:
     """Choose what is held out: whole drives if at least ENOUGH_DRIVES are long enough to speak, else guarded blocks of drives."""
-    shortest_s = rule.guard_s + rule.warmup_s + 2 * rule.confirm_s
+    shortest_s = rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s
     spans = [np.flatnonzero(footage.drives == d) for d in np.unique(footage.drives)]
     seconds = [float(footage.times_s[rows[-1]] - footage.times_s[rows[0]]) for rows in spans]
     usable = [(rows, s) for rows, s in zip(spans, seconds, strict=True) if s >= shortest_s]
@@ -125,7 +127,7 @@ def fit(
         background=broad,
         early_projection=early_projection,
         early=_early_kde(footage, early_projection, support, weights),
-        within=within_precision(latent, footage.drives),
+        within=within_precision(latent[:, :DEPARTURE_DIMENSIONS], footage.drives),
     )
     held_out = [_score_unit(u, latent, footage, density, support, weights, rule) for u in units]
     return Fitted(density, calibrate(held_out, rule, name, budget_per_hour), tried)
@@ -241,6 +243,6 @@ def _score_unit(
     zeros = np.zeros(len(surprise))
     broad = density.background.surprise(latent[rows]) if density.background is not None else zeros
     rest = ~unit.excluded
-    within = within_precision(latent[rest], footage.drives[rest])
+    within = within_precision(latent[rest, :DEPARTURE_DIMENSIONS], footage.drives[rest])
     scores = Scores(surprise, broad, zeros, zeros, latent[rows])
     return footage.times_s[rows], run_channels(list(footage.times_s[rows]), scores, within, rule)
