@@ -99,6 +99,7 @@ class HealthChecks:
         self._anchor: tuple[float, NDArray[np.int16]] | None = None
         self._mean: Float32s | None = None
         self._activity: Float32s | None = None
+        self._cover: NDArray[np.bool_] | None = None
         self._sharpness = Past()
         self._tiles = Past()
 
@@ -126,7 +127,7 @@ class HealthChecks:
 
     def new_scene(self) -> None:
         """Begin a new past: what the picture looked like elsewhere says nothing of what may hide it here."""
-        self._sharpness, self._tiles = Past(), Past()
+        self._sharpness, self._tiles, self._cover = Past(), Past(), None
 
     def _still(self, time_s: float, patches: Image) -> float:
         """Seconds since the picture last differed from the first of a run of equal ones."""
@@ -161,10 +162,17 @@ class HealthChecks:
         textured = past[1] > 5.0
         if textured.sum() < FEWEST_TEXTURED:
             return state, 0.0
-        hidden = textured & (contrast < 0.4 * past[1]) & (self._activity < 0.4 * past[2])
+        flat = textured & (contrast < 0.4 * past[1])
+        darker = past[0] - mean > DARKER_LEVELS
+        if self._cover is not None:
+            # A cover that has been seen stays until half of it is gone, however the scene behind it changes.
+            kept = float((flat & darker)[self._cover].mean())
+            self._cover = self._cover if kept >= 0.5 else None
+            return state, max(COVERED_SHARE, kept * float(textured.mean())) if kept >= 0.5 else 0.0
+        hidden = flat & (self._activity < 0.4 * past[2])
         # Sky and road that come into view are flat and still too, but not darker than what they replace; a cover in front
         # of the lens is, unless it hides nearly everything.
-        dark = hidden & (past[0] - mean > DARKER_LEVELS)
+        dark = hidden & darker
         share, dark_share = float(hidden.sum() / textured.sum()), float(dark.sum() / textured.sum())
         if share >= WHOLLY_COVERED:
             return state, share
@@ -172,7 +180,10 @@ class HealthChecks:
         rest = textured & ~dark
         same = float(np.median(np.abs(past[0] - mean)[rest])) < REST_LEVELS
         alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
-        return state, dark_share if same and alive else 0.0
+        if not (same and alive):
+            return state, 0.0
+        self._cover = dark if dark_share >= COVERED_SHARE else None
+        return state, dark_share
 
 
 def _suspect(
