@@ -1,0 +1,48 @@
+# Two commands for newcomers: `make demo` and `make test`. Each makes a virtual environment of its own.
+PYTHON ?= python3
+DEMO := demo
+SIGHTLINE := .venv-demo/bin/sightline
+
+.PHONY: demo test lint bench clean
+
+.venv-demo/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install --quiet -e .
+	touch $@
+
+.venv-test/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+# Render six ordinary drives and one with surprises, learn from the six, watch the one.
+demo: .venv-demo/installed
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)/normal
+	@echo "rendering six ordinary drives and one with six surprises"
+	@( for seed in 1 2 3 4 5 6; do \
+	     $(SIGHTLINE) render --out $(DEMO)/normal/highway_$$seed.mp4 --seed $$seed --seconds 20 --fps 10 2>/dev/null || exit 1; \
+	   done ) & normal=$$!; \
+	 $(SIGHTLINE) render --demo --out $(DEMO)/drive.mp4 --fps 10 && wait $$normal
+	@echo && echo '$$ sightline fit --normal $(DEMO)/normal --out $(DEMO)/highway.bundle'
+	@$(SIGHTLINE) fit --normal $(DEMO)/normal --out $(DEMO)/highway.bundle
+	@echo && echo '$$ sightline replay $(DEMO)/drive.mp4 --bundle $(DEMO)/highway.bundle --report $(DEMO)/report.html'
+	@$(SIGHTLINE) replay $(DEMO)/drive.mp4 --bundle $(DEMO)/highway.bundle \
+	   --events $(DEMO)/events.jsonl --scores $(DEMO)/scores.csv --report $(DEMO)/report.html
+	@echo && .venv-demo/bin/python benchmarks/check_planted.py $(DEMO)/drive.truth.json $(DEMO)/events.jsonl
+
+# Debian packages give the tests a real RTSP server and a real browser; without them those tests say so and skip.
+test: .venv-test/installed
+	sh tests/install-debian-packages.sh
+	.venv-test/bin/python -m pytest
+
+lint: .venv-test/installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+	.venv-test/bin/lint-imports
+
+bench: .venv-test/installed
+	.venv-test/bin/python benchmarks/bench_replay.py
+
+clean:
+	rm -rf .venv-demo .venv-test $(DEMO)
