@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ CONFIRM_S = {
 }
 """How long a suspicion must last to be believed, in seconds: with the frame period, the bound on detection."""
 
-TILE_ROWS, TILE_COLUMNS, PATCH = 6, 8, 32
+TILE_ROWS, TILE_COLUMNS, PATCH = 6, 8, 24
 BLACK_LUMA, WHITE_LUMA, EXTREME_SHARE = 32, 232, 0.98
 STILL_LEVELS = 1.0
 """Grey levels by which a re-encoded frozen picture may differ from its first frame, on average."""
@@ -96,7 +97,7 @@ class HealthChecks:
 
     def __init__(self) -> None:
         self._last_s: float | None = None
-        self._anchor: tuple[float, NDArray[np.int16]] | None = None
+        self._anchor: tuple[float, Image] | None = None
         self._mean: Float32s | None = None
         self._activity: Float32s | None = None
         self._cover: NDArray[np.bool_] | None = None
@@ -131,11 +132,10 @@ class HealthChecks:
 
     def _still(self, time_s: float, patches: Image) -> float:
         """Seconds since the picture last differed from the first of a run of equal ones."""
-        now = patches.astype(np.int16)
         anchor = None if self._anchor is None else self._anchor[1]
         # A camera that changes its resolution is not frozen.
-        if anchor is None or anchor.shape != now.shape or float(np.abs(now - anchor).mean()) > STILL_LEVELS:
-            self._anchor = (time_s, now)
+        if anchor is None or anchor.shape != patches.shape or _difference(patches, anchor) > STILL_LEVELS:
+            self._anchor = (time_s, patches)
         return time_s - self._anchor[0]
 
     def _blur(self, sharpness: float) -> float:
@@ -212,11 +212,17 @@ def _patches(luma: Image) -> Image:
     return np.stack([luma[t : t + side, x : x + side] for t in tops for x in lefts])
 
 
+def _difference(a: Image, b: Image) -> float:
+    """Mean absolute difference in grey levels."""
+    return float(cv2.norm(a.reshape(len(a), -1), b.reshape(len(b), -1), cv2.NORM_L1)) / a.size
+
+
 def _contrast(patches: Image) -> Float32s:
     """Standard deviation of each patch in grey levels."""
     flat = patches.reshape(len(patches), -1).astype(np.float32)
     mean = flat.mean(1)
-    return np.asarray(np.sqrt(np.maximum((flat * flat).mean(1) - mean * mean, 0.0)), np.float32)
+    power = np.einsum("ij,ij->i", flat, flat) / np.float32(flat.shape[1])
+    return np.asarray(np.sqrt(np.maximum(power - mean * mean, 0.0)), np.float32)
 
 
 def _sharpness(patches: Image, levels: NDArray[np.float64]) -> float:
