@@ -120,7 +120,9 @@ class Detector:
         if now - since < CONFIRM_S[fault]:
             return []
         ended = self._end(now, since) if self._open is not None else []
-        self._start(Verdict.CAMERA_FAULT, fault, since, now, fault.value, health.value, health.threshold)
+        # Stillness is suspicious at once and believed only after its own time, which is the limit to name.
+        threshold = CONFIRM_S[fault] if fault == Fault.FREEZE else health.threshold
+        self._start(Verdict.CAMERA_FAULT, fault, since, now, fault.value, health.value, threshold)
         return [*ended, self._say(Phase.START, now)]
 
     def _domain(self, sample: Sample, levels: Levels) -> list[Event]:
