@@ -27,12 +27,26 @@ class Command:
 
 
 COMMANDS = (
-    Command("fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"),
-    Command("verify", "Prove a bundle whole and its engine equal to the reference.", "engines.commands:verify", "Teach"),
+    Command(
+        "fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"
+    ),
+    Command(
+        "verify",
+        "Prove a bundle whole and its engine equal to the reference.",
+        "engines.commands:verify",
+        "Teach",
+    ),
     Command("bench", "Measure how fast a bundle's engine is.", "engines.commands:bench", "Teach"),
-    Command("replay", "Watch recordings: events, scores, a report.", "monitor.replay_command:replay_command", "Watch"),
+    Command(
+        "replay",
+        "Watch recordings: events, scores, a report.",
+        "monitor.replay_command:replay_command",
+        "Watch",
+    ),
     Command("run", "Watch live cameras named in a config.", "monitor.run_command:run", "Watch"),
-    Command("watch", "Follow the alerts of an endpoint; none is lost.", "monitor.watch_command:watch", "Watch"),
+    Command(
+        "watch", "Follow the alerts of an endpoint; none is lost.", "monitor.watch_command:watch", "Watch"
+    ),
     Command("render", "Render the synthetic drive as a video.", "monitor.render_command:render", "Try"),
 )
 
@@ -83,7 +97,9 @@ def build(name: str | None) -> typer.Typer:
 
     @app.callback()
     def options(
-        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
         debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error."),
     ) -> None: ...
 
@@ -94,7 +110,8 @@ def build(name: str | None) -> typer.Typer:
 
 
 def repeated(arguments: list[str]) -> list[str]:
-    """Write ``--normal A B`` as ``--normal A --normal B``: shells expand ``drives/*.mp4`` to many words behind one option."""
+    """Write ``--normal A B`` as ``--normal A --normal B``: shells expand ``drives/*.mp4`` to many words
+    behind one option."""
     result: list[str] = []
     option = ""
     for word in arguments:

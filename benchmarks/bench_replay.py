@@ -2,10 +2,10 @@
 
     python benchmarks/bench_replay.py [--clip VIDEO] [--bundle BUNDLE] [--rounds 5]
 
-Without a clip a drive is rendered at 1280×720. The floor is the CPU time of decoding every frame to the model's size plus that of scoring
-every frame in batches; what replay takes beyond it is health checks, detector and bookkeeping. The three alternate, round by round, and
-the ratio is that of the medians, so that a noisy machine disturbs all alike.
-"""
+Without a clip a drive is rendered at 1280×720. The floor is the CPU time of decoding every frame to the
+model's size plus that of scoring every frame in batches; what replay takes beyond it is health checks,
+detector and bookkeeping. The three alternate, round by round, and the ratio is that of the medians, so that a
+noisy machine disturbs all alike."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def sightline(*arguments: str) -> None:
 
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
@@ -88,7 +90,9 @@ def measure(clip: Path, bundle_path: Path, rounds: int) -> None:
     print(f"{clip.name}: {len(images)} frames, median of {rounds} alternating rounds")
     for name, pairs in times.items():
         wall_s, cpu[name] = (statistics.median(values) for values in zip(*pairs, strict=True))
-        print(f"{name:<12} {len(images) / wall_s:7.0f} frames/s {1e3 * cpu[name] / len(images):7.2f} ms CPU a frame")
+        print(
+            f"{name:<12} {len(images) / wall_s:7.0f} frames/s {1e3 * cpu[name] / len(images):7.2f} ms CPU a frame"
+        )
     ratio = cpu["replay"] / (cpu["decode only"] + cpu["engine only"])
     print(f"CPU of replay over decode + engine: {ratio:.2f} (target 1.15)")
 

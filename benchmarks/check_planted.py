@@ -1,6 +1,7 @@
-"""Compare the events of a replay with those planted in a rendered drive; ends with 1 unless every one was found and nothing else.
+"""Compare the events of a replay with those planted in a rendered drive; ends with 1 unless every one was
+found and nothing else.
 
-    python benchmarks/check_planted.py drive.truth.json events.jsonl
+python benchmarks/check_planted.py drive.truth.json events.jsonl
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 
 EARLY_S, LATE_S = 3.0, 4.0
-"""An event may be detected this long before its planted start (the next scene comes into view early) or after."""
+"""An event may be detected this long before its planted start (the next scene comes into view early) or
+after."""
 
 
 def main(truth_file: Path, events_file: Path) -> int:

@@ -1,4 +1,5 @@
-"""The model on disk: a folder with the fused graph, the density behind it, probes, thumbnails, and ``bundle.json`` that vouches for all.
+"""The model on disk: a folder with the fused graph, the density behind it, probes, thumbnails, and
+``bundle.json`` that vouches for all.
 
 bundle.json   what it is, what it was taught on, its calibration, and the sha256 of every other file
 model.onnx    the fused graph: uint8 frames in, scores out
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import tempfile
 import zipfile
@@ -47,7 +47,8 @@ class Encoder(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays readable."""
+    """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays
+    readable."""
 
     schema: int
     name: str
@@ -67,7 +68,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probes:
-    """Frames (N×H×W×3 uint8), the encoder's features for them as float32, and the reference's float64 scores."""
+    """Frames (N×H×W×3 uint8), the encoder's features for them as float32, and the reference's float64
+    scores."""
 
     frames: Image
     scores: Scores
@@ -91,7 +93,8 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Identity of the whole bundle: the digest of its manifest, which holds the digest of everything else."""
+        """Identity of the whole bundle: the digest of its manifest, which holds the digest of everything
+        else."""
         return hashlib.sha256((self.path / "bundle.json").read_bytes()).hexdigest()
 
     def probes(self) -> Probes:
@@ -107,9 +110,15 @@ def open_bundle(path: Path | str) -> Bundle:
     for name, expected in manifest.files.items():
         file = path / name
         if not file.is_file():
-            raise BundleError(file, "must exist, but is missing from the bundle", "copy the whole folder again")
+            raise BundleError(
+                file, "must exist, but is missing from the bundle", "copy the whole folder again"
+            )
         if _sha256(file.read_bytes()) != expected:
-            raise BundleError(file, "must have the sha256 that bundle.json states; the file was changed", "copy the bundle again")
+            raise BundleError(
+                file,
+                "must have the sha256 that bundle.json states; the file was changed",
+                "copy the bundle again",
+            )
     with _arrays(path / "density.npz") as stored:
         density = _unpack(dict(stored))
     return Bundle(path, manifest, density)
@@ -118,7 +127,9 @@ def open_bundle(path: Path | str) -> Bundle:
 def _read_manifest(path: Path) -> Manifest:
     file = path / "bundle.json"
     if not file.is_file():
-        raise BundleError(path, "must be a bundle: a folder with a bundle.json", "make one with sightline fit")
+        raise BundleError(
+            path, "must be a bundle: a folder with a bundle.json", "make one with sightline fit"
+        )
     try:
         schema = msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
@@ -129,19 +140,31 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def write_bundle(
-    path: Path, manifest: Manifest, density: Density, model: bytes, probes: Probes, thumbnails: Mapping[str, bytes]
+    path: Path,
+    manifest: Manifest,
+    density: Density,
+    model: bytes,
+    probes: Probes,
+    thumbnails: Mapping[str, bytes],
 ) -> Bundle:
-    """Write a bundle under a temporary name beside ``path``, then rename: it is whole or absent. An older bundle there is replaced."""
+    """Write a bundle under a temporary name beside ``path``, then rename: it is whole or absent. An older
+    bundle there is replaced."""
     path = Path(path)
     if path.exists() and not (path / "bundle.json").is_file():
-        raise OutputError(path, "must be a new name or an older bundle; something else is there", "choose another --out")
+        raise OutputError(
+            path, "must be a new name or an older bundle; something else is there", "choose another --out"
+        )
     contents: dict[str, bytes] = {
         "model.onnx": model,
         "density.npz": _packed(_pack(density)),
-        "probes.npz": _packed({"frames": probes.frames, **{f.name: getattr(probes.scores, f.name) for f in fields(Scores)}}),
+        "probes.npz": _packed(
+            {"frames": probes.frames, **{f.name: getattr(probes.scores, f.name) for f in fields(Scores)}}
+        ),
         **{f"normal/{name}": data for name, data in thumbnails.items()},
     }
-    manifest = msgspec.structs.replace(manifest, files={name: _sha256(data) for name, data in contents.items()})
+    manifest = msgspec.structs.replace(
+        manifest, files={name: _sha256(data) for name, data in contents.items()}
+    )
     contents["bundle.json"] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +178,9 @@ def write_bundle(
         partial.chmod(0o755)
         _replace(partial, path)
     except OSError as error:
-        raise OutputError(path, f"must be writable: {error.strerror}", "free space or choose another --out") from error
+        raise OutputError(
+            path, f"must be writable: {error.strerror}", "free space or choose another --out"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_bundle(path)
@@ -163,15 +188,15 @@ def write_bundle(
 
 def _replace(partial: Path, path: Path) -> None:
     if not path.exists():
-        os.replace(partial, path)
+        partial.replace(path)
         return
     # A folder cannot be renamed over a full one: the old bundle steps aside first and leaves last.
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    os.replace(path, aside / "bundle")
+    path.replace(aside / "bundle")
     try:
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError:
-        os.replace(aside / "bundle", path)
+        (aside / "bundle").replace(path)
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -196,7 +221,9 @@ def _arrays(path: Path) -> np.lib.npyio.NpzFile:
     try:
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(path, f"must be an .npz of plain arrays: {error}", "copy the bundle again") from error
+        raise BundleError(
+            path, f"must be an .npz of plain arrays: {error}", "copy the bundle again"
+        ) from error
 
 
 def pack_projection(prefix: str, projection: Projection) -> dict[str, Floats]:
@@ -212,7 +239,9 @@ def unpack_projection(prefix: str, stored: Mapping[str, Any]) -> Projection:
 
 
 def unpack_kde(prefix: str, stored: Mapping[str, Any]) -> Kde:
-    return Kde(stored[f"{prefix}.support"], stored[f"{prefix}.log_weights"], float(stored[f"{prefix}.bandwidth"]))
+    return Kde(
+        stored[f"{prefix}.support"], stored[f"{prefix}.log_weights"], float(stored[f"{prefix}.bandwidth"])
+    )
 
 
 def _pack(density: Density) -> dict[str, Any]:
@@ -221,7 +250,9 @@ def _pack(density: Density) -> dict[str, Any]:
     if density.background is not None:
         arrays |= pack_kde("background", density.background)
     if density.early_projection is not None and density.early is not None:
-        arrays |= pack_projection("early_projection", density.early_projection) | pack_kde("early", density.early)
+        arrays |= pack_projection("early_projection", density.early_projection) | pack_kde(
+            "early", density.early
+        )
     return arrays
 
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 LINE_EVERY_S = 5.0
 
@@ -24,7 +31,8 @@ def console(*, errors: bool = False) -> Console:
 
 @contextmanager
 def progress(what: str, total: int, unit: str = "frames") -> Iterator[Advance]:
-    """Show the progress of ``total`` items (0: unknown) on standard error, so that results on standard output stay clean."""
+    """Show the progress of ``total`` items (0: unknown) on standard error, so that results on standard output
+    stay clean."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}"),

@@ -1,14 +1,15 @@
 """From scores to channels, and from held-out channels to thresholds: the calibrated definition of an alarm.
 
-Both sides use it: ``fit`` to learn the thresholds, the detector to apply them, so that what was calibrated is what runs. Everything is
-pure and counts media time only.
+Both sides use it: ``fit`` to learn the thresholds, the detector to apply them, so that what was calibrated is
+what runs. Everything is pure and counts media time only.
 
 Channels (higher is stranger):
 
 domain     exponentially weighted mean of the surprise (relative to the background, where there is one), nats.
-departure  how far the latent's leading directions have moved from the stream's own recent past, in units of how far normal drives
-           wander about their means (a Mahalanobis distance). What identifies a camera is in both terms and cancels, so it holds on
-           cameras that were not taught; it trusts a stream to begin inside its domain.
+departure  how far the latent's leading directions have moved from the stream's own recent past, in units of how
+           far normal drives wander about their means (a Mahalanobis distance). What identifies a camera is in
+           both terms and cancels, so it holds on cameras that were not taught; it trusts a stream to begin
+           inside its domain.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ UNITS = {"domain": "nats", "departure": "× normal wander"}
 class Rule(msgspec.Struct, frozen=True):
     """Time constants of an alarm, all in seconds of media time.
 
-    smoothing_s: of the exponentially weighted means. reference_s: of the stream's own past, which lags by guard_s, so that a change does
-    not hide in it, and speaks only after warmup_s. confirm_s: how long a channel must stay above its threshold to start an event.
-    clear_s: how long below the clearing level to end it. refractory_s: from an end to the next possible start.
-    margin: thresholds stand this many times as far above the typical level as the held-out peak that the budget asks for; more than 1
-    keeps the promise with room to spare, which a handful of drives needs.
-    """
+    smoothing_s: of the exponentially weighted means. reference_s: of the stream's own past, which lags by
+    guard_s, so that a change does not hide in it, and speaks only after warmup_s. confirm_s: how long a
+    channel must stay above its threshold to start an event. clear_s: how long below the clearing level to end
+    it. refractory_s: from an end to the next possible start. margin: thresholds stand this many times as far
+    above the typical level as the held-out peak that the budget asks for; more than 1 keeps the promise with
+    room to spare, which a handful of drives needs."""
 
     smoothing_s: float = 1.0
     reference_s: float = 20.0
@@ -50,7 +51,8 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """One calibrated channel. typical is the median over the calibration footage; clear, between the two, ends an event."""
+    """One calibrated channel. typical is the median over the calibration footage; clear, between the two,
+    ends an event."""
 
     name: str
     threshold: float
@@ -62,11 +64,12 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What was learnt from ``units`` held-out drives (or guarded blocks of drives) of ``unit_s`` seconds on average.
+    """What was learnt from ``units`` held-out drives (or guarded blocks of drives) of ``unit_s`` seconds on
+    average.
 
-    false_alarms_per_hour is the budget that the thresholds keep: with ``units`` exchangeable units and one threshold per channel at the
-    k-th smallest of the units' maxima, P(alarm in a new unit) ≤ channels · (1 - k / (units + 1)), whatever the correlation inside a unit
-    (split conformal prediction, Vovk et al. 2005).
+    false_alarms_per_hour is the budget that the thresholds keep: with ``units`` exchangeable units and one
+    threshold per channel at the k-th smallest of the units' maxima, P(alarm in a new unit) ≤ channels · (1 -
+    k / (units + 1)), whatever the correlation inside a unit (split conformal prediction, Vovk et al. 2005).
     """
 
     rule: Rule
@@ -93,7 +96,9 @@ class Channels:
 
     def __init__(self, rule: Rule, within: Floats) -> None:
         self._rule, self._within = rule, within
-        self._dimensions = len(within)  # of the latent's directions, which are sorted by the background's variance
+        self._dimensions = len(
+            within
+        )  # of the latent's directions, which are sorted by the background's variance
         self._last_s = -math.inf
         self._surprise = 0.0
         self._latent: Floats = np.zeros(self._dimensions)
@@ -102,7 +107,8 @@ class Channels:
         self._past_s = 0.0
 
     def update(self, time_s: float, surprise: float, latent: Floats, *, learn: bool = True) -> Levels:
-        """Take one frame's scores; ``learn=False`` keeps it out of the stream's past (while an event is on)."""
+        """Take one frame's scores; ``learn=False`` keeps it out of the stream's past (while an event is
+        on)."""
         latent = latent[: self._dimensions]
         started = self._last_s != -math.inf
         step_s = time_s - self._last_s if started else 0.0
@@ -116,10 +122,15 @@ class Channels:
         return Levels(self._surprise, self._departure())
 
     def skip(self, time_s: float) -> Levels:
-        """Pass over a frame that says nothing of the scene (a faulty camera): levels and past stay as they are."""
+        """Pass over a frame that says nothing of the scene (a faulty camera): levels and past stay as they
+        are."""
         if self._last_s != -math.inf:
             self._last_s = time_s
-        return Levels(self._surprise, self._departure()) if self._last_s != -math.inf else Levels(math.nan, math.nan)
+        return (
+            Levels(self._surprise, self._departure())
+            if self._last_s != -math.inf
+            else Levels(math.nan, math.nan)
+        )
 
     def forget_waiting(self) -> None:
         """Drop the frames not yet part of the past: they belong to the event that has just been found."""
@@ -143,7 +154,8 @@ class Channels:
 
 
 def run_channels(times_s: Sequence[float], scores: Scores, within: Floats, rule: Rule) -> dict[str, Floats]:
-    """Run the channels over one recorded stream; returns one array per channel (N), NaN where a channel has no say yet."""
+    """Run the channels over one recorded stream; returns one array per channel (N), NaN where a channel has
+    no say yet."""
     channels = Channels(rule, within)
     domain, latent = scores.domain.astype(np.float64), scores.latent.astype(np.float64)
     levels = [channels.update(t, float(s), z) for t, s, z in zip(times_s, domain, latent, strict=True)]
@@ -151,7 +163,8 @@ def run_channels(times_s: Sequence[float], scores: Scores, within: Floats, rule:
 
 
 def held_peak(times_s: NDArray[np.floating], values: Floats, hold_s: float) -> float:
-    """The highest level that ``values`` stays at or above for ``hold_s``: what a threshold must exceed for no alarm to start.
+    """The highest level that ``values`` stays at or above for ``hold_s``: what a threshold must exceed for no
+    alarm to start.
 
     -inf where the channel never had a say for that long.
     """
@@ -182,9 +195,8 @@ def calibrate(
 ) -> Calibration:
     """Choose thresholds from held-out ``units``, each (times N, channels of N values).
 
-    Without a budget the thresholds are the largest maxima: the lowest rate that the footage can support. A budget below that is refused
-    with CalibrationError, which says how much footage it needs.
-    """
+    Without a budget the thresholds are the largest maxima: the lowest rate that the footage can support. A
+    budget below that is refused with CalibrationError, which says how much footage it needs."""
     peaks = {name: np.array([held_peak(t, c[name], rule.confirm_s) for t, c in units]) for name in CHANNELS}
     count = min(int(np.isfinite(p).sum()) for p in peaks.values()) if units else 0
     if count < 3:
@@ -193,7 +205,9 @@ def calibrate(
             f"needs at least 3 held-out {unit}s of {rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s:g} s or more, got {count}",
             "give more or longer footage of normal driving",
         )
-    spans = [float(t[-1] - t[0]) for t, c in units if np.isfinite(held_peak(t, c["departure"], rule.confirm_s))]
+    spans = [
+        float(t[-1] - t[0]) for t, c in units if np.isfinite(held_peak(t, c["departure"], rule.confirm_s))
+    ]
     unit_s = float(np.mean(spans))
     supported = len(CHANNELS) / (count + 1) * 3600.0 / unit_s
     rank, promised = count, supported
@@ -209,7 +223,10 @@ def calibrate(
         share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
         rank = min(count, max(1, math.ceil((count + 1) * (1.0 - share))))
         promised = len(CHANNELS) * (1.0 - rank / (count + 1)) * 3600.0 / unit_s
-    chosen = tuple(_channel(name, np.sort(peaks[name][np.isfinite(peaks[name])])[-count:][rank - 1], units, rule) for name in CHANNELS)
+    chosen = tuple(
+        _channel(name, np.sort(peaks[name][np.isfinite(peaks[name])])[-count:][rank - 1], units, rule)
+        for name in CHANNELS
+    )
     return Calibration(rule, chosen, unit, count, unit_s, promised)
 
 

@@ -1,9 +1,10 @@
-"""Projection and kernel density in numpy float64: the definition of every score, and the reference for every engine.
+"""Projection and kernel density in numpy float64: the definition of every score, and the reference for every
+engine.
 
-A picture's feature is L2-normalised, centred, projected on a few directions and scaled to unit variance there (whitened); a Gaussian
-kernel density stands on the whitened latent of the normal footage. Densities never leave log space, sums over support points
-are brute force: no tree, no tolerance, no cut-off (Silverman 1986, §4).
-"""
+A picture's feature is L2-normalised, centred, projected on a few directions and scaled to unit variance there
+(whitened); a Gaussian kernel density stands on the whitened latent of the normal footage. Densities never
+leave log space, sums over support points are brute force: no tree, no tolerance, no cut-off (Silverman 1986,
+§4)."""
 
 from __future__ import annotations
 
@@ -35,14 +36,16 @@ class Projection:
         return np.asarray((normalised(features) - self.mean) @ self.basis / self.scale)
 
     def residual(self, features: Floats) -> Floats:
-        """N × D features -> N lengths of what the basis cannot represent (0 to 2, since features have length 1)."""
+        """N × D features -> N lengths of what the basis cannot represent (0 to 2, since features have length
+        1)."""
         centred = normalised(features) - self.mean
         return np.asarray(np.linalg.norm(centred - (centred @ self.basis) @ self.basis.T, axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kde:
-    """Gaussian kernel density: support M × d, log weights M (their exponentials sum to 1), bandwidth in latent units."""
+    """Gaussian kernel density: support M × d, log weights M (their exponentials sum to 1), bandwidth in
+    latent units."""
 
     support: Floats
     log_weights: Floats
@@ -59,11 +62,10 @@ class Kde:
 class Density:
     """What one bundle knows: how late features are pooled and projected, and what is normal there.
 
-    pooling: cells × K, from the late map's cells to K pooled vectors (a column of 1/cells is the plain average).
-    background is None where scores are not relative to one.
-    early_projection and early: the same for the early statistics; None for encoders without them.
-    within: k × k inverse covariance of the k leading latent directions around their own drive's mean: how far normal drives wander.
-    """
+    pooling: cells × K, from the late map's cells to K pooled vectors (a column of 1/cells is the plain
+    average). background is None where scores are not relative to one. early_projection and early: the same
+    for the early statistics; None for encoders without them. within: k × k inverse covariance of the k
+    leading latent directions around their own drive's mean: how far normal drives wander."""
 
     pooling: Floats
     projection: Projection
@@ -110,7 +112,8 @@ def drive_weights(drives: NDArray[np.int64]) -> Floats:
 
 
 def fit_projection(features: Floats, weights: Floats, dimensions: int) -> Projection:
-    """Principal axes of the weighted features (N × D), by the eigenvectors of the D × D covariance or of the thin SVD if N < D.
+    """Principal axes of the weighted features (N × D), by the eigenvectors of the D × D covariance or of the
+    thin SVD if N < D.
 
     Directions without variance are left out, so ``dimensions`` is an upper bound.
     """
@@ -128,10 +131,11 @@ def fit_projection(features: Floats, weights: Floats, dimensions: int) -> Projec
 
 
 def within_precision(latent: Floats, drives: NDArray[np.int64], shrinkage: float = 0.1) -> Floats:
-    """Inverse of the covariance of latents around their drive's mean, drives weighted equally, shrunk towards a sphere.
+    """Inverse of the covariance of latents around their drive's mean, drives weighted equally, shrunk towards
+    a sphere.
 
-    Shrinkage (Ledoit & Wolf 2004, with a fixed share) keeps minutes of footage from promising directions that never move.
-    """
+    Shrinkage (Ledoit & Wolf 2004, with a fixed share) keeps minutes of footage from promising directions that
+    never move."""
     centred = latent.copy()
     for drive in np.unique(drives):
         centred[drives == drive] -= latent[drives == drive].mean(0)
@@ -167,7 +171,9 @@ class Scores:
         return len(self.surprise)
 
 
-def reference_scores(density: Density, late: NDArray[np.floating], early: NDArray[np.floating] | None) -> Scores:
+def reference_scores(
+    density: Density, late: NDArray[np.floating], early: NDArray[np.floating] | None
+) -> Scores:
     """Score encoder outputs in float64; what every engine must agree with."""
     features = pooled(late, density.pooling)
     latent = density.projection.latent(features)

@@ -1,7 +1,7 @@
 """Encoders that ship inside the package, each with the background that minutes of footage inherit.
 
-A folder per encoder: ``encoder.onnx`` (uint8 N×H×W×3 -> ``late``, ``early``), ``background.npz`` (pooling, projections, density of the
-broad background) and ``MODEL_CARD.md`` (what made it, on what, how good it is).
+A folder per encoder: ``encoder.onnx`` (uint8 N×H×W×3 -> ``late``, ``early``), ``background.npz`` (pooling,
+projections, density of the broad background) and ``MODEL_CARD.md`` (what made it, on what, how good it is).
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ DEFAULT = "road"
 class Background:
     """What the world at large looks like to an encoder.
 
-    pooling: cells × K of the late map. projection: of the pooled features, whitened. density: of broad footage in that space.
-    early: projection of the early statistics.
-    """
+    pooling: cells × K of the late map. projection: of the pooled features, whitened. density: of broad
+    footage in that space. early: projection of the early statistics."""
 
     pooling: Floats
     projection: Projection
@@ -36,7 +35,8 @@ class Background:
 
 
 def open_encoder(name: str) -> tuple[str, onnx.ModelProto, Background | None]:
-    """Return the name, graph and background of a shipped encoder, or of an ONNX file (which has no background)."""
+    """Return the name, graph and background of a shipped encoder, or of an ONNX file (which has no
+    background)."""
     folder = SHIPPED / name
     if (folder / "encoder.onnx").is_file():
         return name, load_graph(folder / "encoder.onnx"), read_background(folder / "background.npz")

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import re
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+# Greedy up to the last @ of the word: a password may hold @ and / itself.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s?#]+@")
+_QUERY = re.compile(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s]+")
 
 
 def masked(text: str) -> str:
-    """Return ``text`` with the user and password of every URL in it replaced by ``***``."""
-    return _CREDENTIALS.sub("***@", text)
+    """Return ``text`` with the user and password of every URL in it, and secrets in its query, replaced by ``***``."""
+    return _QUERY.sub(r"\1=***", _CREDENTIALS.sub("***@", text))
 
 
 class SightlineError(Exception):

@@ -1,8 +1,8 @@
 """Recorded footage: from PATHs to drives, from drives to frames.
 
-A PATH is a video file, a folder of images (one drive, sorted by name), or a folder of such, at any depth. The drive is the
-unit of every split and every statistic. Pictures are reduced in the decoder's own scaler, in the pass that converts them.
-"""
+A PATH is a video file, a folder of images (one drive, sorted by name), or a folder of such, at any depth. The
+drive is the unit of every split and every statistic. Pictures are reduced in the decoder's own scaler, in the
+pass that converts them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ import numpy as np
 from engines.errors import InputError
 from engines.frames import Frame, Image
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".webm", ".h264", ".hevc"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".webm", ".h264", ".hevc"}
+)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 IMAGES_PER_SECOND = 10.0
 """Rate at which a folder of images is played, for want of times: stated, never guessed from the content."""
 
-_EIGHT_BIT_LUMA = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"})
+_EIGHT_BIT_LUMA = frozenset(
+    {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,23 @@ class Drive:
 
 
 def find_drives(paths: Iterable[Path | str]) -> list[Drive]:
-    """Return every drive below ``paths`` with names unique among them; an unreadable or empty path raises InputError."""
+    """Return every drive below ``paths`` with names unique among them; an unreadable or empty path raises
+    InputError."""
     drives: list[Drive] = []
     for path in map(Path, paths):
         if not path.exists():
-            raise InputError(path, "must be a video, a folder of images or a folder of such; it does not exist", "check the path")
+            raise InputError(
+                path,
+                "must be a video, a folder of images or a folder of such; it does not exist",
+                "check the path",
+            )
         found = list(_walk(path))
         if not found:
-            raise InputError(path, "must hold videos or images; none was found in it", f"known videos: {_known(VIDEO_SUFFIXES)}")
+            raise InputError(
+                path,
+                "must hold videos or images; none was found in it",
+                f"known videos: {_known(VIDEO_SUFFIXES)}",
+            )
         drives += [d for d in found if d.path not in {known.path for known in drives}]
     return _uniquely_named(drives)
 
@@ -83,18 +96,26 @@ def _walk(path: Path) -> Iterator[Drive]:
 def _uniquely_named(drives: list[Drive]) -> list[Drive]:
     names = [d.name for d in drives]
     return [
-        d if names.count(d.name) == 1 else Drive(f"{d.path.parent.name}/{d.name}", d.path, d.files) for d in drives
+        d if names.count(d.name) == 1 else Drive(f"{d.path.parent.name}/{d.name}", d.path, d.files)
+        for d in drives
     ]
 
 
 class Recording:
     """The frames of one drive, reduced to ``size`` (height, width), every one of them in order.
 
-    Iterating yields Frames with strictly increasing ``time_s``. ``every_s`` keeps only the first frame of each such interval.
-    After iteration ``notes`` tells what was damaged (a truncated file, unreadable images) and ``frames`` how many were read.
-    """
+    Iterating yields Frames with strictly increasing ``time_s``. ``every_s`` keeps only the first frame of
+    each such interval. After iteration ``notes`` tells what was damaged (a truncated file, unreadable images)
+    and ``frames`` how many were read."""
 
-    def __init__(self, drive: Drive, size: tuple[int, int], *, every_s: float = 0.0, images_per_second: float | None = None) -> None:
+    def __init__(
+        self,
+        drive: Drive,
+        size: tuple[int, int],
+        *,
+        every_s: float = 0.0,
+        images_per_second: float | None = None,
+    ) -> None:
         self.drive, self.size, self.every_s = drive, size, every_s
         self.images_per_second = images_per_second or IMAGES_PER_SECOND
         self.notes: list[str] = []
@@ -110,7 +131,11 @@ class Recording:
                 due_s = (frame.time_s if due_s == -np.inf else due_s) + self.every_s
                 yield frame
         if not self.frames:
-            raise InputError(self.drive.path, "must hold at least one readable frame; none could be decoded", "check the file")
+            raise InputError(
+                self.drive.path,
+                "must hold at least one readable frame; none could be decoded",
+                "check the file",
+            )
 
     @property
     def expected_frames(self) -> int:
@@ -142,7 +167,8 @@ class Recording:
                     break
                 raw_s = picture.time if picture.time is not None else (index * step_s + (first_s or 0.0))
                 first_s = raw_s if first_s is None else first_s
-                # A repeated or backward time stamp would stop every clock downstream; the nominal step keeps it moving.
+                # A repeated or backward time stamp would stop every clock downstream; the nominal step keeps
+                # it moving.
                 time_s = raw_s - first_s if raw_s - first_s > last_s else last_s + step_s
                 last_s = time_s
                 yield to_frame(picture, self.drive.name, index, time_s, self.size)
@@ -161,7 +187,13 @@ class Recording:
             image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
             luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
             yield Frame(
-                self.drive.name, index, index / self.images_per_second, time.monotonic(), _u8(image), _u8(luma), True
+                self.drive.name,
+                index,
+                index / self.images_per_second,
+                time.monotonic(),
+                _u8(image),
+                _u8(luma),
+                True,
             )
 
 
@@ -173,25 +205,37 @@ def _opened(path: Path) -> av.container.InputContainer:
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
-        reason = "the file is empty" if path.is_file() and not path.stat().st_size else (error.strerror or str(error))
-        raise InputError(path, f"must be a readable video: {reason}", "check the file or leave it out") from error
+        reason = (
+            "the file is empty"
+            if path.is_file() and not path.stat().st_size
+            else (error.strerror or str(error))
+        )
+        raise InputError(
+            path, f"must be a readable video: {reason}", "check the file or leave it out"
+        ) from error
     if not container.streams.video:
         container.close()
         raise InputError(path, "must hold a video stream; it has none", "check the file or leave it out")
     return container
 
 
-def to_frame(picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]) -> Frame:
-    """Reduce one decoded picture to ``size`` (height, width) RGB and keep its luma plane at full resolution."""
+def to_frame(
+    picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]
+) -> Frame:
+    """Reduce one decoded picture to ``size`` (height, width) RGB and keep its luma plane at full
+    resolution."""
     height, width = size
-    image = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1).to_ndarray()
+    reduced = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1)
+    image = _u8(reduced.to_ndarray())
     return Frame(stream, index, time_s, time.monotonic(), image, luma_plane(picture), bool(picture.key_frame))
 
 
 def luma_plane(picture: av.video.frame.VideoFrame) -> Image:
-    """Return the luma of ``picture`` (uint8, height × width): a view of its first plane where that is 8-bit luma."""
+    """Return the luma of ``picture`` (uint8, height × width): a view of its first plane where that is 8-bit
+    luma."""
     if picture.format.name in _EIGHT_BIT_LUMA:
         plane = picture.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-        return rows[:, : plane.width]
-    return picture.to_ndarray(format="gray")
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        rows.flags.writeable = False
+        return _u8(rows[:, : plane.width])
+    return _u8(picture.to_ndarray(format="gray"))

@@ -1,10 +1,9 @@
 """Fuse an encoder and a density into one ONNX graph: uint8 frames in, scores out.
 
 The kernel sum is written as ``q·Yᵀ + (log w - ½‖Y‖²)`` -> ReduceLogSumExp -> ``- ½‖q‖²`` with everything
-centred on the support's mean. All behind the encoder is float64 unless told otherwise: whitening divides by the
-footage's smallest spread, and on steady footage that turns float32's rounding into hundredths of a nat and more.
-The encoder outweighs this tail by far; the outputs are float32 again.
-"""
+centred on the support's mean. All behind the encoder is float64 unless told otherwise: whitening divides by
+the footage's smallest spread, and on steady footage that turns float32's rounding into hundredths of a nat
+and more. The encoder outweighs this tail by far; the outputs are float32 again."""
 
 from __future__ import annotations
 
@@ -19,7 +18,8 @@ from engines.errors import EngineError
 
 OUTPUTS = ("surprise", "background", "residual", "damage", "latent")
 FEATURES = ("late", "early")
-"""Encoder outputs that stay outputs of the fused graph, so that any engine can be checked against the reference."""
+"""Encoder outputs that stay outputs of the fused graph, so that any engine can be checked against the
+reference."""
 
 
 class _Builder:
@@ -38,7 +38,9 @@ class _Builder:
     def node(self, kind: str, *inputs: str, name: str = "", **attributes: object) -> str:
         name = name or f"sightline_t{self.count}"
         self.count += 1
-        self.graph.node.append(helper.make_node(kind, list(inputs), [name], name=f"sightline/{name}", **attributes))
+        self.graph.node.append(
+            helper.make_node(kind, list(inputs), [name], name=f"sightline/{name}", **attributes)
+        )
         return name
 
     def sum_of_squares(self, x: str) -> str:
@@ -65,14 +67,16 @@ def fuse(
 ) -> onnx.ModelProto:
     """Return the graph from ``images`` uint8 N×H×W×3 to the OUTPUTS and the encoder's features.
 
-    Outputs are float32: surprise, background, residual, damage (N) and latent (N×d). ``precision`` is that of everything behind the encoder; float32 is for engines that know nothing wider.
-    """
+    Outputs are float32: surprise, background, residual, damage (N) and latent (N×d). ``precision`` is that of
+    everything behind the encoder; float32 is for engines that know nothing wider."""
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
     graph = model.graph
     names = [o.name for o in graph.output]
     if "late" not in names:
-        raise EngineError("encoder", f"must have an output called 'late', it has {', '.join(names)}", "rename the output")
+        raise EngineError(
+            "encoder", f"must have an output called 'late', it has {', '.join(names)}", "rename the output"
+        )
     builder = _Builder(graph, precision)
     centred = _centred(builder, _pooled(builder, builder.enter("late"), density.pooling), density.projection)
     latent = _latent(builder, centred, density.projection)
@@ -150,8 +154,17 @@ def input_size(model: onnx.ModelProto) -> tuple[int, int]:
     """Return the height and width of the graph's frames; anything but uint8 N×H×W×3 raises EngineError."""
     value = model.graph.input[0]
     shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-    if value.type.tensor_type.elem_type != TensorProto.UINT8 or len(shape) != 4 or shape[3] != 3 or not all(shape[1:]):
-        raise EngineError("encoder", f"input {value.name} must be uint8 N×H×W×3 with H and W fixed, got {shape}", "export it so")
+    if (
+        value.type.tensor_type.elem_type != TensorProto.UINT8
+        or len(shape) != 4
+        or shape[3] != 3
+        or not all(shape[1:])
+    ):
+        raise EngineError(
+            "encoder",
+            f"input {value.name} must be uint8 N×H×W×3 with H and W fixed, got {shape}",
+            "export it so",
+        )
     return shape[1], shape[2]
 
 
@@ -159,5 +172,5 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file; one that cannot be read raises EngineError."""
     try:
         return onnx.load(path)
-    except Exception as error:  # noqa: BLE001  protobuf's DecodeError shares no base class with OSError
+    except Exception as error:
         raise EngineError(path, f"must be an ONNX file: {type(error).__name__}", "check the file") from error

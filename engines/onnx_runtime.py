@@ -31,10 +31,12 @@ class OnnxRuntimeEngine:
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  ONNX Runtime's exceptions share no public base class
+        except Exception as error:
             reason = str(error).splitlines()[0]
             where = "model" if isinstance(model, bytes) else model
-            raise EngineError(where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle") from error
+            raise EngineError(
+                where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle"
+            ) from error
         shape = self._session.get_inputs()[0].shape
         self._input = self._session.get_inputs()[0].name
         self.input_size: tuple[int, int] = (int(shape[1]), int(shape[2]))
@@ -46,7 +48,8 @@ class OnnxRuntimeEngine:
         return Scores(*values)
 
     def features(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the encoder's late map (N×C×h×w or N×C) and early statistics (N×E, or None if it has none)."""
+        """Return the encoder's late map (N×C×h×w or N×C) and early statistics (N×E, or None if it has
+        none)."""
         names = [n for n in ("late", "early") if n in self.outputs]
         values = self._session.run(names, {self._input: self._checked(images)})
         return values[0], values[1] if len(values) > 1 else None
@@ -55,7 +58,9 @@ class OnnxRuntimeEngine:
         height, width = self.input_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
             raise EngineError(
-                "images", f"must be uint8 N×{height}×{width}×3, got {images.dtype} {'×'.join(map(str, images.shape))}", "resize them"
+                "images",
+                f"must be uint8 N×{height}×{width}×3, got {images.dtype} {'×'.join(map(str, images.shape))}",
+                "resize them",
             )
         if not len(images):
             raise EngineError("images", "must hold at least one frame, got 0", "skip empty batches")

@@ -1,8 +1,8 @@
-"""From scores and health to events. Pure: no clock, no input or output; the same samples give the same events at any chunking.
+"""From scores and health to events. Pure: no clock, no input or output; the same samples give the same events
+at any chunking.
 
-A stream has one verdict at a time. A believed camera fault outranks leaving the domain, since a broken picture says nothing of the scene:
-while a fault is suspected the domain channels hold still.
-"""
+A stream has one verdict at a time. A believed camera fault outranks leaving the domain, since a broken
+picture says nothing of the scene: while a fault is suspected the domain channels hold still."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ FAULT_CLEAR_S = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """All that is known of one frame. surprise: -log density relative to the background where the bundle has one, nats."""
+    """All that is known of one frame. surprise: -log density relative to the background where the bundle has
+    one, nats."""
 
     time_s: float
     surprise: float
@@ -35,7 +36,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The detector's answer for one sample: the verdict now, the channels, and what began, went on or ended."""
+    """The detector's answer for one sample: the verdict now, the channels, and what began, went on or
+    ended."""
 
     verdict: Verdict
     mode: str
@@ -44,7 +46,8 @@ class Judged:
 
 
 class Detector:
-    """Judges one stream. ``update`` must be called in order of media time; ``finish`` ends what is still open."""
+    """Judges one stream. ``update`` must be called in order of media time; ``finish`` ends what is still
+    open."""
 
     def __init__(self, stream: str, calibration: Calibration, within: Floats) -> None:
         self._stream, self._calibration, self._rule = stream, calibration, calibration.rule
@@ -60,11 +63,16 @@ class Detector:
         self._history: deque[tuple[float, Levels]] = deque()
 
     def update(self, sample: Sample) -> Judged:
-        """Take one frame. Time that does not advance or a score that is not a number is an error of the caller's (ValueError)."""
+        """Take one frame. Time that does not advance or a score that is not a number is an error of the
+        caller's (ValueError)."""
         if not sample.time_s > self._last_s:
-            raise ValueError(f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s")
+            raise ValueError(
+                f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s"
+            )
         if not math.isfinite(sample.surprise):
-            raise ValueError(f"{self._stream}: the surprise must be finite, got {sample.surprise} at {sample.time_s} s")
+            raise ValueError(
+                f"{self._stream}: the surprise must be finite, got {sample.surprise} at {sample.time_s} s"
+            )
         self._last_s = sample.time_s
         levels = self._advance(sample)
         events = self._faults(sample) + self._domain(sample, levels)
@@ -74,7 +82,8 @@ class Detector:
         return Judged(verdict, mode, levels, tuple(events))
 
     def no_frames(self, time_s: float, since_s: float, limit_s: float) -> tuple[Event, ...]:
-        """Say that nothing has arrived since ``since_s`` (media time): a camera fault once ``limit_s`` is exceeded."""
+        """Say that nothing has arrived since ``since_s`` (media time): a camera fault once ``limit_s`` is
+        exceeded."""
         silent_s = time_s - since_s
         if silent_s < limit_s or (self._open is not None and self._open.mode == Fault.NO_FRAMES):
             return ()
@@ -87,7 +96,9 @@ class Detector:
         return tuple(self._end(self._last_s)) if self._open is not None else ()
 
     def _advance(self, sample: Sample) -> Levels:
-        if sample.health.suspect is not None or (self._open is not None and self._open.kind == Verdict.CAMERA_FAULT):
+        if sample.health.suspect is not None or (
+            self._open is not None and self._open.kind == Verdict.CAMERA_FAULT
+        ):
             return self._channels.skip(sample.time_s)
         levels = self._channels.update(
             sample.time_s, sample.surprise, np.asarray(sample.latent, np.float64), learn=self._open is None
@@ -115,7 +126,10 @@ class Detector:
             return []
         if self._suspect is None or self._suspect[0] != health.suspect:
             # A frozen picture was frozen since its first repetition, not since it began to look suspicious.
-            self._suspect = (health.suspect, now - (health.still_s if health.suspect == Fault.FREEZE else 0.0))
+            self._suspect = (
+                health.suspect,
+                now - (health.still_s if health.suspect == Fault.FREEZE else 0.0),
+            )
         fault, since = self._suspect
         if now - since < CONFIRM_S[fault]:
             return []
@@ -127,7 +141,9 @@ class Detector:
 
     def _domain(self, sample: Sample, levels: Levels) -> list[Event]:
         now = sample.time_s
-        if sample.health.suspect is not None or (self._open is not None and self._open.kind == Verdict.CAMERA_FAULT):
+        if sample.health.suspect is not None or (
+            self._open is not None and self._open.kind == Verdict.CAMERA_FAULT
+        ):
             self._above_since = None
             return []
         excess = {name: self._excess(name, getattr(levels, name)) for name in CHANNELS}
@@ -155,9 +171,7 @@ class Detector:
     def _end_domain(self, now: float, levels: Levels, loudest: float) -> list[Event]:
         assert self._open is not None
         self._note(getattr(levels, self._open.channel), now)
-        cleared = all(
-            not getattr(levels, name) > self._calibration.channel(name).clear for name in CHANNELS
-        )
+        cleared = all(not getattr(levels, name) > self._calibration.channel(name).clear for name in CHANNELS)
         if not cleared:
             self._clear_since = None
             return []
@@ -169,10 +183,13 @@ class Detector:
         return self._end(now, self._clear_since)
 
     def _onset(self, name: str, value: float) -> float:
-        """When the channel was last half way between where it came from and where it is: undoes the lag of its smoothing."""
+        """When the channel was last half way between where it came from and where it is: undoes the lag of
+        its smoothing."""
         levels = [(t, getattr(level, name)) for t, level in self._history]
         finite = [(t, v) for t, v in levels if math.isfinite(v)]
-        before = [v for t, v in finite if t < self._last_s - self._rule.confirm_s - 2 * self._rule.smoothing_s]
+        before = [
+            v for t, v in finite if t < self._last_s - self._rule.confirm_s - 2 * self._rule.smoothing_s
+        ]
         if not before:
             return finite[0][0]
         middle = 0.5 * (float(np.median(before)) + value)
@@ -180,7 +197,14 @@ class Detector:
         return below[-1] if below else finite[0][0]
 
     def _start(
-        self, kind: Verdict, mode: str, onset_s: float, now: float, channel: str, value: float, threshold: float
+        self,
+        kind: Verdict,
+        mode: str,
+        onset_s: float,
+        now: float,
+        channel: str,
+        value: float,
+        threshold: float,
     ) -> None:
         self._number += 1
         self._clear_since = None
@@ -206,7 +230,10 @@ class Detector:
         assert self._open is not None
         higher = value > self._open.peak
         self._open = replace(
-            self._open, value=value, peak=value if higher else self._open.peak, peak_s=now if higher else self._open.peak_s
+            self._open,
+            value=value,
+            peak=value if higher else self._open.peak,
+            peak_s=now if higher else self._open.peak_s,
         )
 
     def _say(self, phase: Phase, now: float) -> Event:

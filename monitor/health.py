@@ -1,9 +1,9 @@
-"""Is the camera itself all right? Cheap statistics per frame, from the luma plane at its own resolution and from the small picture.
+"""Is the camera itself all right? Cheap statistics per frame, from the luma plane at its own resolution and
+from the small picture.
 
-No model is asked. Some checks are absolute (black, white, freeze, a lens wholly covered); blur and partial cover are judged against the
-stream's own recent past, since every camera is sharp and dirty in its own way. Suspicion is instant, belief needs time: see
-``CONFIRM_S``.
-"""
+No model is asked. Some checks are absolute (black, white, freeze, a lens wholly covered); blur and partial
+cover are judged against the stream's own recent past, since every camera is sharp and dirty in its own way.
+Suspicion is instant, belief needs time: see ``CONFIRM_S``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ CONFIRM_S = {
     Fault.COVERED: 1.0,
     Fault.BLUR: 1.0,
 }
-"""How long a suspicion must last to be believed, in seconds: with the frame period, the bound on detection."""
+"""How long a suspicion must last to be believed, in seconds: with the frame period, the bound on
+detection."""
 
 TILE_ROWS, TILE_COLUMNS, PATCH = 6, 8, 24
 BLACK_LUMA, WHITE_LUMA, EXTREME_SHARE = 32, 232, 0.98
@@ -36,8 +37,8 @@ STILL_LEVELS = 1.0
 """Grey levels by which a re-encoded frozen picture may differ from its first frame, on average."""
 BLUR_DROP = 0.9
 SOFT = -2.5
-"""Fall of log sharpness that makes blur, and the sharpness above which no picture is called blurred: a defocused one has no edge
-steeper than a twelfth of its range."""
+"""Fall of log sharpness that makes blur, and the sharpness above which no picture is called blurred: a
+defocused one has no edge steeper than a twelfth of its range."""
 COVERED_SHARE = 0.2
 WHOLLY_COVERED = 0.75
 DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
@@ -51,11 +52,11 @@ PAST_S, WARMUP_S, GUARD_S = 20.0, 2.0, 2.0
 class Health:
     """The statistics of one frame.
 
-    suspect: the fault this frame looks like, or None. value and threshold: of the statistic behind it (for a frame without
-    suspicion: of sharpness). black, white: share of pixels at the ends of the range. still_s: for how long nothing has changed.
-    sharpness: log ratio of the strongest edges to the range; blur: by how much it fell below the stream's past. covered: share of the
-    picture's textured patches that went flat and still.
-    """
+    suspect: the fault this frame looks like, or None. value and threshold: of the statistic behind it (for a
+    frame without suspicion: of sharpness). black, white: share of pixels at the ends of the range. still_s:
+    for how long nothing has changed. sharpness: log ratio of the strongest edges to the range; blur: by how
+    much it fell below the stream's past. covered: share of the picture's textured patches that went flat and
+    still."""
 
     suspect: Fault | None
     value: float
@@ -69,7 +70,8 @@ class Health:
 
 
 class Past:
-    """Exponential mean of what a stream looked like until ``GUARD_S`` ago; a growing mean until ``PAST_S`` have passed."""
+    """Exponential mean of what a stream looked like until ``GUARD_S`` ago; a growing mean until ``PAST_S``
+    have passed."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -132,24 +134,30 @@ class HealthChecks:
 
     def _still(self, time_s: float, patches: Image) -> float:
         """Seconds since the picture last differed from the first of a run of equal ones."""
-        anchor = None if self._anchor is None else self._anchor[1]
+        anchor = self._anchor
         # A camera that changes its resolution is not frozen.
-        if anchor is None or anchor.shape != patches.shape or _difference(patches, anchor) > STILL_LEVELS:
-            self._anchor = (time_s, patches)
-        return time_s - self._anchor[0]
+        if (
+            anchor is None
+            or anchor[1].shape != patches.shape
+            or _difference(patches, anchor[1]) > STILL_LEVELS
+        ):
+            self._anchor = anchor = (time_s, patches)
+        return time_s - anchor[0]
 
     def _blur(self, sharpness: float) -> float:
-        """How far sharpness fell below the stream's past; 0 while the picture has edges left, whatever it had before."""
+        """How far sharpness fell below the stream's past; 0 while the picture has edges left, whatever it had
+        before."""
         past = self._sharpness.value
         if past is None or not self._sharpness.ready or sharpness > SOFT:
             return 0.0
         return float(past[0]) - sharpness
 
     def _covered(self, patches: Image, step_s: float) -> tuple[Float32s, float]:
-        """Return mean, contrast and activity of each patch (3 × tiles) and the share of once textured ones that went flat and still.
+        """Return mean, contrast and activity of each patch (3 × tiles) and the share of once textured ones
+        that went flat and still.
 
-        Activity is that of a patch's mean, which blur leaves alone; a car that stops keeps its texture; only a cover takes both.
-        """
+        Activity is that of a patch's mean, which blur leaves alone; a car that stops keeps its texture; only
+        a cover takes both."""
         mean, contrast = patches.mean((1, 2), dtype=np.float32), _contrast(patches)
         moved = np.abs(mean - self._mean) if self._mean is not None else np.zeros_like(mean)
         gain = np.float32(1.0 - math.exp(-step_s / ACTIVITY_S))
@@ -170,13 +178,14 @@ class HealthChecks:
             self._cover = self._cover if kept >= 0.5 else None
             return state, max(COVERED_SHARE, kept * float(textured.mean())) if kept >= 0.5 else 0.0
         hidden = flat & (self._activity < 0.4 * past[2])
-        # Sky and road that come into view are flat and still too, but not darker than what they replace; a cover in front
-        # of the lens is, unless it hides nearly everything.
+        # Sky and road that come into view are flat and still too, but not darker than what they replace; a
+        # cover in front of the lens is, unless it hides nearly everything.
         dark = hidden & darker
         share, dark_share = float(hidden.sum() / textured.sum()), float(dark.sum() / textured.sum())
         if share >= WHOLLY_COVERED:
             return state, share
-        # What is not behind the cover must look as it did and go on moving: else the scene changed, or the car stands.
+        # What is not behind the cover must look as it did and go on moving: else the scene changed, or the
+        # car stands.
         rest = textured & ~dark
         same = float(np.median(np.abs(past[0] - mean)[rest])) < REST_LEVELS
         alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
@@ -226,11 +235,11 @@ def _contrast(patches: Image) -> Float32s:
 
 
 def _sharpness(patches: Image, levels: NDArray[np.float64]) -> float:
-    """Log of the strongest edges (99th percentile of second differences two pixels apart) over the picture's range of grey levels.
+    """Log of the strongest edges (99th percentile of second differences two pixels apart) over the picture's
+    range of grey levels.
 
-    Means would follow the scene, and after compression the codec's noise; the sharpest edges of a scene are the lens's own.
-    ``levels`` is the cumulative histogram of the patches (256).
-    """
+    Means would follow the scene, and after compression the codec's noise; the sharpest edges of a scene are
+    the lens's own. ``levels`` is the cumulative histogram of the patches (256)."""
     x = patches.astype(np.int16)
     edges = np.abs(x[:, :, 4:] - 2 * x[:, :, 2:-2] + x[:, :, :-4])
     counts = np.cumsum(np.bincount(edges.ravel(), minlength=1))

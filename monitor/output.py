@@ -35,7 +35,9 @@ def whole_file(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
 def check_writable(path: Path | None) -> None:
     """Raise OutputError now rather than after an hour's work."""
     if path is not None and not path.parent.is_dir():
-        raise OutputError(path, f"must be in a folder that exists; {path.parent} does not", "make the folder first")
+        raise OutputError(
+            path, f"must be in a folder that exists; {path.parent} does not", "make the folder first"
+        )
 
 
 def score_row(watched: Watched) -> tuple[Any, ...]:
@@ -63,11 +65,15 @@ class ScoreFile:
 
     def __init__(self, path: Path) -> None:
         if path.suffix not in {".csv", ".parquet"}:
-            raise OutputError(path, f"must end in .csv or .parquet, got {path.suffix or 'nothing'}", "rename it")
+            raise OutputError(
+                path, f"must end in .csv or .parquet, got {path.suffix or 'nothing'}", "rename it"
+            )
         if path.suffix == ".parquet":
             _pyarrow(path)
         self._path = path
-        self._manager = whole_file(path.with_suffix(".csv") if path.suffix == ".csv" else path.with_suffix(".rows"), newline="")
+        self._manager = whole_file(
+            path.with_suffix(".csv") if path.suffix == ".csv" else path.with_suffix(".rows"), newline=""
+        )
 
     def __enter__(self) -> ScoreFile:
         self._file = self._manager.__enter__()
@@ -78,7 +84,9 @@ class ScoreFile:
     def write(self, watched: Watched) -> None:
         self._writer.writerow(score_row(watched))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._manager.__exit__(kind, error, trace)
         if kind is None and self._path.suffix == ".parquet":
             rows = self._path.with_suffix(".rows")
@@ -94,5 +102,7 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
         import pyarrow.csv
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise OutputError(path, "needs the package pyarrow for Parquet", "pip install 'sightline[parquet]', or write .csv") from error
+        raise OutputError(
+            path, "needs the package pyarrow for Parquet", "pip install 'sightline[parquet]', or write .csv"
+        ) from error
     return pyarrow.csv, pyarrow.parquet

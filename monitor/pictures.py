@@ -1,7 +1,7 @@
 """Pictures for people: snapshots of events and a filmstrip, without a second decode.
 
-A frame keeps its luma at full resolution and its colours at the model's; a picture joins the two, as video codecs do.
-"""
+A frame keeps its luma at full resolution and its colours at the model's; a picture joins the two, as video
+codecs do."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ def picture(frame: Frame, width: int = WIDTH_PX) -> Image:
     height_px, width_px = frame.luma.shape
     width = min(width, width_px)
     size = (width, max(1, round(width * height_px / width_px)))
-    luma = cv2.resize(frame.luma, size, interpolation=cv2.INTER_AREA)
-    colours = cv2.resize(cv2.cvtColor(frame.image, cv2.COLOR_RGB2YCrCb), size, interpolation=cv2.INTER_LINEAR)
+    luma = np.asarray(cv2.resize(frame.luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    chroma = cv2.cvtColor(frame.image, cv2.COLOR_RGB2YCrCb)
+    colours = np.asarray(cv2.resize(chroma, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     colours[:, :, 0] = _full_range(luma, colours[:, :, 0])
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_YCrCb2BGR), np.uint8)
 
 
 def _full_range(luma: Image, reference: Image) -> Image:
-    """Bring a video's limited range (16-235) to that of the converted picture, by matching mean and deviation."""
+    """Bring a video's limited range (16-235) to that of the converted picture, by matching mean and
+    deviation."""
     gain = min(1.3, max(0.8, (float(reference.std()) + 1.0) / (float(luma.std()) + 1.0)))
-    return np.clip((luma - float(luma.mean())) * gain + float(reference.mean()), 0, 255).astype(np.uint8)
+    matched = (luma.astype(np.float32) - float(luma.mean())) * gain + float(reference.mean())
+    return np.asarray(np.clip(matched, 0, 255), np.uint8)
 
 
 def jpeg(image: Image) -> bytes:
@@ -62,7 +65,8 @@ class Album:
                 self._strip, self._strip_every_s = self._strip[::2], 2 * self._strip_every_s
 
     def at(self, time_s: float) -> bytes:
-        """JPEG of the first kept picture at or after ``time_s``, else of the newest; empty if there is none."""
+        """JPEG of the first kept picture at or after ``time_s``, else of the newest; empty if there is
+        none."""
         later = [image for t, image in self._recent if t >= time_s]
         if later or self._recent:
             return jpeg(later[0] if later else self._recent[-1][1])

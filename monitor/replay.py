@@ -18,7 +18,8 @@ from monitor.pipeline import Engine, Stream, Watched, watch
 
 @dataclass(slots=True)
 class Trace:
-    """What a replay leaves behind for its report: one value per frame and channel, bands of verdicts, events with pictures."""
+    """What a replay leaves behind for its report: one value per frame and channel, bands of verdicts, events
+    with pictures."""
 
     name: str
     size: tuple[int, int] = (0, 0)
@@ -51,13 +52,18 @@ class Trace:
         if self.bands and self.bands[-1][2:] == (judged.verdict, judged.mode):
             self.bands[-1] = (self.bands[-1][0], frame.time_s, judged.verdict, judged.mode)
         else:
-            self.bands.append((self.bands[-1][1] if self.bands else frame.time_s, frame.time_s, judged.verdict, judged.mode))
+            self.bands.append(
+                (self.bands[-1][1] if self.bands else frame.time_s, frame.time_s, judged.verdict, judged.mode)
+            )
 
     def tell(self, event: Event) -> None:
         """Take one event message."""
         self.events[event.number] = event
         if event.phase == Phase.START and self.pictures:
-            self.snapshots[event.number] = (self.album.at(event.onset_s + 0.5), self.album.before(event.onset_s))
+            self.snapshots[event.number] = (
+                self.album.at(event.onset_s + 0.5),
+                self.album.before(event.onset_s),
+            )
 
 
 def replay(

@@ -38,15 +38,23 @@ DESCRIPTIONS = {
 
 
 def replay_command(
-    paths: Annotated[list[Path], typer.Argument(help="Videos, folders of images, or folders of such.", metavar="PATH...")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Videos, folders of images, or folders of such.", metavar="PATH...")
+    ],
     bundle: Annotated[Path, typer.Option(help="The bundle to watch with.")],
     scores: Annotated[Path | None, typer.Option(help="Write one row per frame (.csv or .parquet).")] = None,
     events: Annotated[Path | None, typer.Option(help="Write every event message as a JSON line.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML report that opens without a network.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML report that opens without a network.")
+    ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play at the speed of the recording.")] = False,
-    publish: Annotated[str | None, typer.Option(help="Publish alerts, for instance on tcp://127.0.0.1:5556.")] = None,
+    publish: Annotated[
+        str | None, typer.Option(help="Publish alerts, for instance on tcp://127.0.0.1:5556.")
+    ] = None,
     journal: Annotated[Path, typer.Option(help="Journal of published alerts.")] = Path("replay.journal"),
-    fps: Annotated[float | None, typer.Option(help="Images per second of folders of images (10 if not given).")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Images per second of folders of images (10 if not given).")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Frames scored per call.")] = BATCH,
 ) -> None:
     """Watch recordings and print what happens in them.
@@ -79,7 +87,14 @@ class _Run:
     """One invocation: where results go, and totals over all recordings."""
 
     def __init__(
-        self, bundle: Bundle, engine: OnnxRuntimeEngine, fps: float | None, realtime: bool, batch: int, *, pictures: bool
+        self,
+        bundle: Bundle,
+        engine: OnnxRuntimeEngine,
+        fps: float | None,
+        realtime: bool,
+        batch: int,
+        *,
+        pictures: bool,
     ) -> None:
         self.bundle, self.engine, self.fps, self.realtime, self.batch = bundle, engine, fps, realtime, batch
         self.pictures = pictures
@@ -171,17 +186,23 @@ def _report(path: Path, bundle: Bundle, run: _Run) -> None:
         duration_s = trace.times_s[-1] if trace.times_s else 0.0
         channels = tuple(
             report.ChannelTrace(
-                name, UNITS.get(name, ""), as_array(values), None, thresholds.get(name), DESCRIPTIONS.get(name, "")
+                name,
+                UNITS.get(name, ""),
+                as_array(values),
+                None,
+                thresholds.get(name),
+                DESCRIPTIONS.get(name, ""),
             )
             for name, values in trace.channels.items()
         )
         views = tuple(
-            report.EventView(event, *trace.snapshots.get(number, (b"", None)), why(event)) for number, event in trace.events.items()
+            report.EventView(event, *trace.snapshots.get(number, (b"", None)), why(event))
+            for number, event in trace.events.items()
         )
         recordings.append(
             report.Recording(
                 trace.name, len(trace.times_s), duration_s, trace.size, (len(trace.times_s) - 1) / duration_s if duration_s else 0.0,
-                as_array(trace.times_s), channels, trace.bands, views, trace.album.strip(), trace.notes,
+                as_array(trace.times_s), channels, [report.Band(*band) for band in trace.bands], views, trace.album.strip(), trace.notes,
             )
         )  # fmt: skip
     manifest = bundle.manifest

@@ -1,4 +1,5 @@
-"""Teach the training highways, watch validation drives: the main job on real footage, through the command line.
+"""Teach the training highways, watch validation drives: the main job on real footage, through the command
+line.
 
 The footage is not part of the project; without it these tests say so and skip.
 """
@@ -26,13 +27,19 @@ FPS, SIZE = 10, (360, 640)
 
 pytestmark = [
     pytest.mark.footage,
-    pytest.mark.skipif(not DRIVING.is_dir(), reason="the driving footage is not here (../shared/data/driving)"),
+    pytest.mark.skipif(
+        not DRIVING.is_dir(), reason="the driving footage is not here (../shared/data/driving)"
+    ),
 ]
 
 
 def sightline(*arguments: object) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "sightline", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=200
+        [sys.executable, "-m", "sightline", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -65,9 +72,16 @@ def starts(bundle: Path, pictures: list[Image], folder: Path) -> list[dict[str, 
     return [m for m in messages if m["phase"] == "start"]
 
 
-@pytest.mark.parametrize("city", ["other/bangalore_city.mp4", "other/cambridge_city_b", "other/uk_residential.mp4"])
-@pytest.mark.parametrize("highway", ["highway/israel_freeway.mp4", "highway/autobahn_overcast.mp4", "highway/udacity_white_right.mp4"])
-def test_a_splice_into_a_city_is_one_event(highway: str, city: str, highway_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "city", ["other/bangalore_city.mp4", "other/cambridge_city_b", "other/uk_residential.mp4"]
+)
+@pytest.mark.parametrize(
+    "highway",
+    ["highway/israel_freeway.mp4", "highway/autobahn_overcast.mp4", "highway/udacity_white_right.mp4"],
+)
+def test_a_splice_into_a_city_is_one_event(
+    highway: str, city: str, highway_bundle: Path, tmp_path: Path
+) -> None:
     before, after = clip(highway, 20), clip(city, 9)
     events = starts(highway_bundle, before + after, tmp_path)
     assert [e["kind"] for e in events] == ["left_domain"]
@@ -97,7 +111,8 @@ def test_camera_faults_are_told_apart_on_real_footage(highway_bundle: Path, tmp_
     events = starts(highway_bundle, pictures, tmp_path)
     assert [e["mode"] or e["kind"] for e in events] == [name for name, _ in planted]
     for event, (name, at_s) in zip(events, planted, strict=True):
-        # A black or blurred picture must be believed within 2 s, a frozen one within 4 s; leaving the domain is judged by its onset.
+        # A black or blurred picture must be believed within 2 s, a frozen one within 4 s; leaving the domain
+        # is judged by its onset.
         believed_s = float(str(event["onset_s" if name == "left_domain" else "detected_s"]))
         assert -1.0 <= believed_s - at_s <= (4.0 if name == "freeze" else 2.0), name
 
@@ -109,7 +124,18 @@ def test_replay_is_deterministic_and_batch_size_does_not_matter(highway_bundle: 
     results = []
     for run, batch in enumerate((16, 16, 1, 7)):
         events, scores = tmp_path / f"{run}.jsonl", tmp_path / f"{run}.csv"
-        sightline("replay", video, "--bundle", highway_bundle, "--events", events, "--scores", scores, "--batch", batch)
+        sightline(
+            "replay",
+            video,
+            "--bundle",
+            highway_bundle,
+            "--events",
+            events,
+            "--scores",
+            scores,
+            "--batch",
+            batch,
+        )
         with scores.open(newline="") as file:
             surprise = np.array([float(row["surprise"]) for row in csv.DictReader(file)])
         results.append((events.read_bytes(), surprise))

@@ -2,14 +2,13 @@
 
     python -m training.background --data DRIVING --encoder engines/shipped/road --seed 0
 
-Whole pictures and random views (crops, light, mild damage) of the footage that may ship, drives weighted equally. Views widen what few
-drives can show: with whole pictures alone the whitening would stretch the directions that tell those few cameras apart.
-"""
+Whole pictures and random views (crops, light, mild damage) of the footage that may ship, drives weighted
+equally. Views widen what few drives can show: with whole pictures alone the whitening would stretch the
+directions that tell those few cameras apart."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,8 @@ CELLS = (3, 5)
 
 
 def pooling_matrix(cells: tuple[int, int], layout: float) -> Floats:
-    """Pool h × w cells to the average and, weighted by ``layout``, each third of the width in each row minus the average."""
+    """Pool h × w cells to the average and, weighted by ``layout``, each third of the width in each row minus
+    the average."""
     rows, columns = cells
     average = np.full((rows * columns, 1), 1.0 / (rows * columns))
     if not layout:
@@ -49,25 +49,35 @@ def make_background(data: Path, encoder: Path, views_per_drive: int, layout: flo
     late, early, drives = [], [], []
     for index, frames in enumerate(load_drives(shippable(data), every=4)):
         whole = [random_view(f, engine.input_size, random, whole=True) for f in frames]
-        views = [random_view(frames[random.integers(len(frames))], engine.input_size, random) for _ in range(views_per_drive)]
+        views = [
+            random_view(frames[random.integers(len(frames))], engine.input_size, random)
+            for _ in range(views_per_drive)
+        ]
         for start in range(0, len(whole + views), 32):
             found, statistics = engine.features(np.stack((whole + views)[start : start + 32]))
             assert statistics is not None
             late.append(pooled(found, pooling))
             early.append(statistics.astype(np.float64))
             drives.append(np.full(len(found), index, np.int64))
-    features, statistics, labels = np.concatenate(late), np.concatenate(early), np.concatenate(drives)
+    features, labels = np.concatenate(late), np.concatenate(drives)
     weights = drive_weights(labels)
     projection = fit_projection(features, weights, DIMENSIONS)
     chosen = random.choice(len(features), min(SUPPORT, len(features)), replace=False, p=weights)
     support = projection.latent(features[chosen])
     density = Kde(support, np.full(len(support), -np.log(len(support))), 2.0)
-    return Background(pooling, projection, density, fit_projection(statistics, weights, EARLY_DIMENSIONS))
+    return Background(
+        pooling,
+        projection,
+        density,
+        fit_projection(np.concatenate(early).astype(np.float64), weights, EARLY_DIMENSIONS),
+    )
 
 
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--views", type=int, default=400, help="random views per drive")
@@ -77,7 +87,7 @@ def main() -> None:
     background = make_background(options.data, options.encoder, options.views, options.layout, options.seed)
     partial = options.encoder / "background.partial.npz"
     np.savez_compressed(partial, **pack_background(background))  # type: ignore[arg-type]
-    os.replace(partial, options.encoder / "background.npz")
+    partial.replace(options.encoder / "background.npz")
 
 
 if __name__ == "__main__":

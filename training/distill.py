@@ -2,10 +2,10 @@
 
     python -m training.distill --data DRIVING --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road --seed 0
 
-``DRIVING`` holds ``manifest.csv`` (columns path, ship, …); only rows with ``ship`` = yes are read. The student predicts, at every cell
-of its late map and for the picture as a whole, the principal components of the teacher's last features. The error is weighted by
-1/σ per component, half way to whitening, because the density that stands on these features whitens them.
-"""
+``DRIVING`` holds ``manifest.csv`` (columns path, ship, …); only rows with ``ship`` = yes are read. The
+student predicts, at every cell of its late map and for the picture as a whole, the principal components of
+the teacher's last features. The error is weighted by 1/σ per component, half way to whitening, because the
+density that stands on these features whitens them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ def shippable(data: Path) -> list[Path]:
     """Return the paths of the manifest's rows on which weights that ship may be trained."""
     manifest = data / "manifest.csv"
     if not manifest.is_file():
-        raise InputError(manifest, "must be the drive manifest; it does not exist", "give the folder that holds it as --data")
+        raise InputError(
+            manifest,
+            "must be the drive manifest; it does not exist",
+            "give the folder that holds it as --data",
+        )
     with manifest.open(newline="") as file:
         return [data / row["path"] for row in csv.DictReader(file) if row["ship"] == "yes"]
 
@@ -52,15 +56,21 @@ def make_views(paths: list[Path], count: int, seed: int) -> NDArray[np.uint8]:
     return views
 
 
-def teach(teacher: MobileNetV2, views: NDArray[np.uint8], cells: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:
-    """Return the teacher's components per cell (N×C×h×w), scaled to a unit picture vector, and each component's σ (C)."""
+def teach(
+    teacher: MobileNetV2, views: NDArray[np.uint8], cells: tuple[int, int], device: str
+) -> tuple[Tensor, Tensor]:
+    """Return the teacher's components per cell (N×C×h×w), scaled to a unit picture vector, and each
+    component's σ (C)."""
     maps = []
     started = time.monotonic()
     for start in range(0, len(views), 32):
         batch = torch.from_numpy(views[start : start + 32]).to(device)
         maps.append(F.adaptive_avg_pool2d(teacher(batch), cells).half().cpu())
         if start % 960 == 0:
-            print(f"teacher {start + len(batch)}/{len(views)} views, {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"teacher {start + len(batch)}/{len(views)} views, {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
     features = torch.cat(maps).float()
     features /= features.mean((2, 3)).norm(dim=1)[:, None, None, None]
     pooled = features.mean((2, 3))
@@ -71,9 +81,17 @@ def teach(teacher: MobileNetV2, views: NDArray[np.uint8], cells: tuple[int, int]
 
 
 def fit_student(
-    student: RoadEncoder, views: NDArray[np.uint8], targets: Tensor, sigma: Tensor, *, epochs: int, seed: int, device: str
+    student: RoadEncoder,
+    views: NDArray[np.uint8],
+    targets: Tensor,
+    sigma: Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    device: str,
 ) -> list[dict[str, float]]:
-    """Train with AdamW and one cosine cycle; returns per-epoch losses on training views and on the held-out last tenth."""
+    """Train with AdamW and one cosine cycle; returns per-epoch losses on training views and on the held-out
+    last tenth."""
     small = np.stack([cv2.resize(v, INPUT_SIZE[::-1], interpolation=cv2.INTER_AREA) for v in views])
     inputs, held_out = torch.from_numpy(small), len(views) // 10
     trained = len(views) - held_out
@@ -120,7 +138,9 @@ def fit_student(
 
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -137,7 +157,9 @@ def main() -> None:
     views = make_views(shippable(options.data), options.views, options.seed)
     targets, sigma = teach(teacher, views, (3, 5), device)
     student.to(device)
-    history = fit_student(student, views, targets, sigma, epochs=options.epochs, seed=options.seed, device=device)
+    history = fit_student(
+        student, views, targets, sigma, epochs=options.epochs, seed=options.seed, device=device
+    )
 
     options.out.mkdir(parents=True, exist_ok=True)
     export_encoder(student.cpu().eval(), options.out / "encoder.onnx")

@@ -26,9 +26,8 @@ KEPT_FRAMES = 4
 class Encoded:
     """One drive through an encoder.
 
-    times_s: N media seconds. features: N × C·K pooled late features. early: N × E statistics (E = 0 without them).
-    samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails.
-    """
+    times_s: N media seconds. features: N × C·K pooled late features. early: N × E statistics (E = 0 without
+    them). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails."""
 
     name: str
     times_s: Floats
@@ -61,11 +60,15 @@ def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, pooling: Floats, every
     samples = np.stack([kept[i] for i in chosen])
     found = np.concatenate(features)
     if not np.isfinite(found).all():
-        raise InputError(drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder")
+        raise InputError(
+            drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder"
+        )
     return Encoded(drive.name, np.array(times), found, np.concatenate(early), samples, tuple(recording.notes))
 
 
-def encode(drives: Sequence[Drive], engine: OnnxRuntimeEngine, pooling: Floats, every_s: float, what: str) -> list[Encoded]:
+def encode(
+    drives: Sequence[Drive], engine: OnnxRuntimeEngine, pooling: Floats, every_s: float, what: str
+) -> list[Encoded]:
     """Encode every drive, with progress."""
     with progress(what, len(drives), "drives") as advance:
         encoded = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnx
@@ -12,7 +11,8 @@ from training.road_encoder import INPUT_SIZE, RoadEncoder
 
 
 def export_encoder(encoder: RoadEncoder, path: Path) -> None:
-    """Write ``encoder`` as ONNX: ``images`` uint8 N×96×144×3 -> ``late`` N×C×3×5, ``early`` N×48; N is free."""
+    """Write ``encoder`` as ONNX: ``images`` uint8 N×96×144×3 -> ``late`` N×C×3×5, ``early`` N×48; N is
+    free."""
     batch = torch.export.Dim("N", min=1, max=1024)
     example = torch.zeros(2, *INPUT_SIZE, 3, dtype=torch.uint8)
     program = torch.onnx.export(
@@ -35,4 +35,4 @@ def export_encoder(encoder: RoadEncoder, path: Path) -> None:
     onnx.checker.check_model(model)
     partial = path.with_suffix(".partial")
     onnx.save(model, partial)
-    os.replace(partial, path)
+    partial.replace(path)

@@ -1,13 +1,14 @@
 """From features to a density and its calibration: numpy alone.
 
-Everything that is chosen or promised is checked on footage that was held out: whole drives where there are enough of them, else blocks of
-drives with a guard on both sides, since neighbouring video frames are near-duplicates.
-"""
+Everything that is chosen or promised is checked on footage that was held out: whole drives where there are
+enough of them, else blocks of drives with a guard on both sides, since neighbouring video frames are
+near-duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ from training.encode import Encoded
 
 DIMENSIONS = 64
 DEPARTURE_DIMENSIONS = 16
-"""Leading directions in which departure is measured: beyond them, few drives no longer say how far normal wanders."""
+"""Leading directions in which departure is measured: beyond them, few drives no longer say how far normal
+wanders."""
 MOST_SUPPORT = 2000
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
@@ -40,7 +42,8 @@ MOST_BLOCKS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """A held-out stretch: frames ``start`` to ``stop`` of the joined footage; ``excluded`` marks what may not vouch for it."""
+    """A held-out stretch: frames ``start`` to ``stop`` of the joined footage; ``excluded`` marks what may not
+    vouch for it."""
 
     start: int
     stop: int
@@ -49,7 +52,8 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """What ``fit`` learnt. held_out_surprise: mean -log density of held-out frames in nats, per bandwidth tried."""
+    """What ``fit`` learnt. held_out_surprise: mean -log density of held-out frames in nats, per bandwidth
+    tried."""
 
     density: Density
     calibration: Calibration
@@ -58,7 +62,8 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Footage:
-    """All normal drives, joined. drives: N, which drive a frame is of. times_s: N, media seconds within its drive."""
+    """All normal drives, joined. drives: N, which drive a frame is of. times_s: N, media seconds within its
+    drive."""
 
     features: Floats
     early: Floats
@@ -77,7 +82,8 @@ def join(encoded: Sequence[Encoded]) -> Footage:
 
 
 def held_out_units(footage: Footage, rule: Rule) -> tuple[str, list[Unit]]:
-    """Choose what is held out: whole drives if at least ENOUGH_DRIVES are long enough to speak, else guarded blocks of drives."""
+    """Choose what is held out: whole drives if at least ENOUGH_DRIVES are long enough to speak, else guarded
+    blocks of drives."""
     shortest_s = rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s
     spans = [np.flatnonzero(footage.drives == d) for d in np.unique(footage.drives)]
     seconds = [float(footage.times_s[rows[-1]] - footage.times_s[rows[0]]) for rows in spans]
@@ -89,7 +95,7 @@ def held_out_units(footage: Footage, rule: Rule) -> tuple[str, list[Unit]]:
     units = []
     for rows, s in usable:
         edges = np.linspace(footage.times_s[rows[0]], footage.times_s[rows[-1]] + 1e-6, int(s // block_s) + 1)
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             mine = footage.drives == footage.drives[rows[0]]
             inside = np.flatnonzero(mine & (footage.times_s >= low) & (footage.times_s < high))
             guarded = (footage.times_s >= low - rule.guard_s) & (footage.times_s < high + rule.guard_s)
@@ -109,11 +115,20 @@ def fit(
     budget_per_hour: float | None,
     dimensions: int = DIMENSIONS,
 ) -> Fitted:
-    """Learn projection, density and thresholds from ``normal`` drives; ``other`` drives only widen the background."""
+    """Learn projection, density and thresholds from ``normal`` drives; ``other`` drives only widen the
+    background."""
     footage = join(normal)
     if len(footage.features) < 8:
-        raise CalibrationError("fit", f"needs at least 8 frames of normal footage, got {len(footage.features)}", "give more footage")
-    projection = background.projection if background is not None and not own_projection else _own_projection(footage, other, dimensions)
+        raise CalibrationError(
+            "fit",
+            f"needs at least 8 frames of normal footage, got {len(footage.features)}",
+            "give more footage",
+        )
+    projection = (
+        background.projection
+        if background is not None and not own_projection
+        else _own_projection(footage, other, dimensions)
+    )
     latent = projection.latent(footage.features)
     name, units = held_out_units(footage, rule)
     support, weights = _thinned(latent, footage.drives)
@@ -141,7 +156,9 @@ def _own_projection(footage: Footage, other: Sequence[Encoded], dimensions: int)
         drives = np.concatenate([drives, extra.drives + drives.max() + 1])
     projection = fit_projection(features, drive_weights(drives), min(dimensions, len(features) - 1))
     if not projection.scale.size:
-        raise CalibrationError("fit", "the footage must vary; every frame has the same feature", "give real footage")
+        raise CalibrationError(
+            "fit", "the footage must vary; every frame has the same feature", "give real footage"
+        )
     return projection
 
 
@@ -163,28 +180,36 @@ def _held_out_surprise(
     kept = ~unit.excluded[support]
     remaining = weights[kept] / weights[kept].sum() if kept.any() else weights[kept]
     if not kept.any():
-        raise CalibrationError("fit", "must leave some footage when a part is held out", "give more drives or longer ones")
+        raise CalibrationError(
+            "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
+        )
     return Kde(latent[support[kept]], np.log(remaining), bandwidth).surprise(latent[unit.start : unit.stop])
 
 
 def _choose_bandwidth(
     latent: Floats, support: NDArray[np.int64], weights: Floats, units: Sequence[Unit]
 ) -> tuple[float, dict[float, float]]:
-    """Largest held-out likelihood, units weighted equally (likelihood cross-validation, Silverman 1986, §3.4.4)."""
+    """Largest held-out likelihood, units weighted equally (likelihood cross-validation, Silverman 1986,
+    §3.4.4)."""
     if not units:
         return 1.0, {}
     mean = {}
     exclusions = [~u.excluded[support] for u in units]
     if not all(kept.any() for kept in exclusions):
-        raise CalibrationError("fit", "must leave some footage when a part is held out", "give more drives or longer ones")
+        raise CalibrationError(
+            "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
+        )
     distances = [
-        squared_distances(latent[u.start : u.stop], latent[support[kept]]) for u, kept in zip(units, exclusions, strict=True)
+        squared_distances(latent[u.start : u.stop], latent[support[kept]])
+        for u, kept in zip(units, exclusions, strict=True)
     ]
     size = latent.shape[1]
     for bandwidth in BANDWIDTHS:
         constant = 0.5 * size * np.log(2 * np.pi * bandwidth**2)
         surprises = [
-            float(np.mean(constant - logsumexp(np.log(weights[k] / weights[k].sum()) - 0.5 * d / bandwidth**2)))
+            float(
+                np.mean(constant - logsumexp(np.log(weights[k] / weights[k].sum()) - 0.5 * d / bandwidth**2))
+            )
             for d, k in zip(distances, exclusions, strict=True)
         ]
         mean[bandwidth] = float(np.mean(surprises))
@@ -199,7 +224,8 @@ def _background_kde(
     background: Background | None,
     bandwidth: float,
 ) -> Kde:
-    """Density of everything known: normal drives, other drives, and the shipped background where its projection is in use."""
+    """Density of everything known: normal drives, other drives, and the shipped background where its
+    projection is in use."""
     parts, drives = [latent], [footage.drives]
     if other:
         extra = join(other)
@@ -222,7 +248,9 @@ def _early_projection(footage: Footage, background: Background | None) -> Projec
     return fit_projection(footage.early, drive_weights(footage.drives), 16)
 
 
-def _early_kde(footage: Footage, projection: Projection | None, support: NDArray[np.int64], weights: Floats) -> Kde | None:
+def _early_kde(
+    footage: Footage, projection: Projection | None, support: NDArray[np.int64], weights: Floats
+) -> Kde | None:
     if projection is None:
         return None
     return Kde(projection.latent(footage.early[support]), np.log(weights), 1.0)

@@ -27,13 +27,33 @@ VERSION = "0.1.0"
 
 
 def fit_command(
-    normal: Annotated[list[Path], typer.Option(help="Footage of normal driving: a video, a folder of images, or a folder of such.")],
+    normal: Annotated[
+        list[Path],
+        typer.Option(help="Footage of normal driving: a video, a folder of images, or a folder of such."),
+    ],
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
-    other: Annotated[list[Path] | None, typer.Option(help="Footage of anything else: widens the background, never taught as normal.")] = None,
+    other: Annotated[
+        list[Path] | None,
+        typer.Option(help="Footage of anything else: widens the background, never taught as normal."),
+    ] = None,
     encoder: Annotated[str, typer.Option(help="A shipped encoder or an ONNX file.")] = DEFAULT,
-    budget: Annotated[float | None, typer.Option(help="False alarms per hour to allow; by default the least the footage supports.")] = None,
-    own_projection: Annotated[bool, typer.Option("--own-projection", help="Whiten by the footage's own principal axes instead of the background.")] = False,
-    relative: Annotated[bool | None, typer.Option("--relative/--absolute", help="Score against the background density; by default only with --other.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="False alarms per hour to allow; by default the least the footage supports."),
+    ] = None,
+    own_projection: Annotated[
+        bool,
+        typer.Option(
+            "--own-projection", help="Whiten by the footage's own principal axes instead of the background."
+        ),
+    ] = False,
+    relative: Annotated[
+        bool | None,
+        typer.Option(
+            "--relative/--absolute",
+            help="Score against the background density; by default only with --other.",
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(help="Frames per second to learn from.")] = 10.0,
 ) -> None:
     """Teach a bundle from footage of normal driving.
@@ -81,7 +101,9 @@ def fit_command(
         files={},
     )
     probes = _probes(taught, engine, fitted)
-    thumbnails = {f"{i:03d}_{j}.jpg": thumbnail(s) for i, e in enumerate(taught) for j, s in enumerate(e.samples)}
+    thumbnails = {
+        f"{i:03d}_{j}.jpg": thumbnail(s) for i, e in enumerate(taught) for j, s in enumerate(e.samples)
+    }
     bundle = write_bundle(out, manifest, fitted.density, fused, probes, thumbnails)
     _tell(say, bundle, fitted)
 
@@ -93,7 +115,8 @@ def _average_pooling(engine: OnnxRuntimeEngine) -> np.ndarray:
 
 
 def _probes(taught: list[Encoded], engine: OnnxRuntimeEngine, fitted: Fitted) -> Probes:
-    """A few normal frames, and pictures far from any: black, white, grey, noise and a normal frame upside down."""
+    """A few normal frames, and pictures far from any: black, white, grey, noise and a normal frame upside
+    down."""
     height, width = engine.input_size
     real = np.concatenate([e.samples for e in taught])
     real = real[np.unique(np.linspace(0, len(real) - 1, 24).astype(int))]
@@ -107,14 +130,24 @@ def _probes(taught: list[Encoded], engine: OnnxRuntimeEngine, fitted: Fitted) ->
 def _tell(say: Console, bundle: Bundle, fitted: Fitted) -> None:
     manifest, calibration = bundle.manifest, bundle.calibration
     frames, seconds = sum(d.frames for d in manifest.drives), sum(d.seconds for d in manifest.drives)
-    say.print(f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {len(manifest.drives)} drives, encoder {manifest.encoder.name}")
+    say.print(
+        f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {len(manifest.drives)} drives, encoder {manifest.encoder.name}"
+    )
     kind = "relative to the background" if manifest.relative else "absolute"
-    say.print(f"         {manifest.dimensions} dimensions, {manifest.support} support points, bandwidth {manifest.bandwidth:g}, {kind}")
-    say.print(f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average")
+    say.print(
+        f"         {manifest.dimensions} dimensions, {manifest.support} support points, bandwidth {manifest.bandwidth:g}, {kind}"
+    )
+    say.print(
+        f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average"
+    )
     for channel in (calibration.channel(name) for name in CHANNELS):
         unit = UNITS[channel.name]
-        say.print(f"         {channel.name:<9} typically {channel.typical:.2f}, alarm above {channel.threshold:.2f} {unit}")
-    say.print(f"[bold]budget[/]   this footage supports {calibration.false_alarms_per_hour:.3g} false alarms per hour of driving like it")
+        say.print(
+            f"         {channel.name:<9} typically {channel.typical:.2f}, alarm above {channel.threshold:.2f} {unit}"
+        )
+    say.print(
+        f"[bold]budget[/]   this footage supports {calibration.false_alarms_per_hour:.3g} false alarms per hour of driving like it"
+    )
     hours = len(CHANNELS) / 1.0
     if calibration.false_alarms_per_hour > 1.0:
         say.print(f"         for 1 per hour, teach about {hours:.0f} h of normal driving")

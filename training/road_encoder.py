@@ -1,8 +1,9 @@
-"""The encoder that ships: a MobileNetV2 trunk (Sandler et al. 2018), cut after its last 160-channel block, for small frames.
+"""The encoder that ships: a MobileNetV2 trunk (Sandler et al. 2018), cut after its last 160-channel block,
+for small frames.
 
-The network is built from the published block table and may start from ImageNet weights (see ``training.teacher``); a 1×1
-convolution then maps its last features to the components it was distilled to predict.
-"""
+The network is built from the published block table and may start from ImageNet weights (see
+``training.teacher``); a 1×1 convolution then maps its last features to the components it was distilled to
+predict."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 INPUT_SIZE = (96, 144)
-"""Height and width of a frame in pixels: 3:2, a compromise between 4:3 and 16:9 cameras; stride 32 leaves 3 × 5 cells."""
+"""Height and width of a frame in pixels: 3:2, a compromise between 4:3 and 16:9 cameras; stride 32 leaves 3 ×
+5 cells."""
 
 # expansion, channels, repeats, stride: table 2 of the paper, without its last 320-channel stage.
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2))
@@ -21,7 +23,8 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter per channel, project; add the input where shapes allow. Batch norms are folded into the biases."""
+    """Expand, filter per channel, project; add the input where shapes allow. Batch norms are folded into the
+    biases."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -39,9 +42,8 @@ class InvertedResidual(nn.Module):
 class RoadEncoder(nn.Module):
     """uint8 frames N×96×144×3 RGB -> late map N×C×3×5 (float) and early statistics N×48 (float).
 
-    The late map keeps where things are; the early statistics are the mean and standard deviation over the picture of the 24
-    channels at stride 4, where blur, noise and exposure leave their traces.
-    """
+    The late map keeps where things are; the early statistics are the mean and standard deviation over the
+    picture of the 24 channels at stride 4, where blur, noise and exposure leave their traces."""
 
     def __init__(self, components: int = 128) -> None:
         super().__init__()
@@ -68,11 +70,17 @@ class RoadEncoder(nn.Module):
 
     def convolutions(self) -> list[nn.Conv2d]:
         """The trunk's convolutions in the order of the published network, for warm starting."""
-        return [m for part in (self.stem, self.early, self.late) for m in part.modules() if isinstance(m, nn.Conv2d)]
+        return [
+            m
+            for part in (self.stem, self.early, self.late)
+            for m in part.modules()
+            if isinstance(m, nn.Conv2d)
+        ]
 
 
 def multiply_adds(encoder: RoadEncoder) -> int:
-    """Count the multiply-adds of the convolutions for one frame (one FLOP each way: GFLOP = 2 × this / 1e9)."""
+    """Count the multiply-adds of the convolutions for one frame (one FLOP each way: GFLOP = 2 × this /
+    1e9)."""
     total = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:

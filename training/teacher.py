@@ -1,8 +1,8 @@
 """The teacher: MobileNetV2 1.0 with ImageNet weights, read from an ``.npz`` of folded convolutions.
 
-The file holds ``wNN``/``bNN`` (output, height, width, input; depthwise 1, height, width, channel) and a JSON ``meta`` that lists the
-operations with stride, activation and tensors. Input is RGB, (x - 128) / 128, padding SAME.
-"""
+The file holds ``wNN``/``bNN`` (output, height, width, input; depthwise 1, height, width, channel) and a JSON
+``meta`` that lists the operations with stride, activation and tensors. Input is RGB, (x - 128) / 128, padding
+SAME."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ class MobileNetV2(nn.Module):
                 for name in (n for n in stored.files if n != "meta"):
                     self.register_buffer(name, torch.from_numpy(_torch_layout(stored[name])))
         except (OSError, KeyError, ValueError) as error:
-            raise InputError(path, f"must be the MobileNetV2 weights as .npz: {error}", "see --weights") from error
+            raise InputError(
+                path, f"must be the MobileNetV2 weights as .npz: {error}", "see --weights"
+            ) from error
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        tensors = {self._operations[0]["i"][0]: (frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0}
+        tensors = {
+            self._operations[0]["i"][0]: (frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0
+        }
         result = next(iter(tensors.values()))
         for operation in self._operations:
             if operation["op"] == "AVERAGE_POOL_2D":
@@ -53,7 +57,9 @@ class MobileNetV2(nn.Module):
         size = weight.shape[-1]
         if size > 1:
             vertical, horizontal = (max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[-2:])
-            x = F.pad(x, (horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2))
+            x = F.pad(
+                x, (horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2)
+            )
         groups = x.shape[1] if weight.shape[1] == 1 and x.shape[1] > 1 else 1
         y = F.conv2d(x, weight, bias, stride=stride, groups=groups)
         return y.clamp(0.0, 6.0) if operation["act"] == 3 else y
@@ -73,7 +79,8 @@ def warm_start(encoder: RoadEncoder, teacher: MobileNetV2) -> None:
         weight, bias = teacher.get_buffer(f"w{index:02d}"), teacher.get_buffer(f"b{index:02d}")
         if weight.shape != convolution.weight.shape:
             raise InputError(
-                f"teacher weight w{index:02d}", f"must have shape {tuple(convolution.weight.shape)}, got {tuple(weight.shape)}"
+                f"teacher weight w{index:02d}",
+                f"must have shape {tuple(convolution.weight.shape)}, got {tuple(weight.shape)}",
             )
         convolution.weight.data.copy_(weight)
         if convolution.bias is not None:

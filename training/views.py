@@ -1,8 +1,9 @@
-"""Random views of footage: crops, light, colour and mild damage, so that few drives teach a network many scenes.
+"""Random views of footage: crops, light, colour and mild damage, so that few drives teach a network many
+scenes.
 
-Asano & Saeed (2021, "Extrapolating from a Single Image to a Thousand Classes using Distillation") show that augmented crops of very few
-pictures carry most of what distillation needs. Random zooms make whole pictures of a kerb, a tree or a lorry.
-"""
+Asano & Saeed (2021, "Extrapolating from a Single Image to a Thousand Classes using Distillation") show that
+augmented crops of very few pictures carry most of what distillation needs. Random zooms make whole pictures
+of a kerb, a tree or a lorry."""
 
 from __future__ import annotations
 
@@ -27,8 +28,11 @@ def load_drives(paths: list[Path], every: int) -> list[list[Image]]:
     return drives
 
 
-def random_view(image: Image, size: tuple[int, int], random: np.random.Generator, *, whole: bool = False) -> Image:
-    """Return one augmented view (uint8, height × width × 3) of ``image``; ``whole`` leaves light, colour and frame alone."""
+def random_view(
+    image: Image, size: tuple[int, int], random: np.random.Generator, *, whole: bool = False
+) -> Image:
+    """Return one augmented view (uint8, height × width × 3) of ``image``; ``whole`` leaves light, colour and
+    frame alone."""
     if whole:
         return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     view = _crop(image, size, random)
@@ -46,7 +50,9 @@ def _crop(image: Image, size: tuple[int, int], random: np.random.Generator) -> I
     w = int(min(width, width * np.sqrt(area) / stretch))
     top, left = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
     method = cv2.INTER_AREA if h > size[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image[top : top + h, left : left + w], size[::-1], interpolation=method), np.uint8)
+    return np.asarray(
+        cv2.resize(image[top : top + h, left : left + w], size[::-1], interpolation=method), np.uint8
+    )
 
 
 def _relight(view: Image, random: np.random.Generator) -> Image:
