@@ -1,0 +1,288 @@
+"""The daemon's loop: the newest frame of every camera, one call per engine, events as they happen.
+
+No camera waits for another: a round takes what has arrived and never waits for what has not.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from engines.bundle import Bundle
+from engines.density import Scores
+from engines.frames import Frame
+from monitor.alerts import Model
+from monitor.config import CameraConfig
+from monitor.events import Event, Fault, Phase, Verdict
+from monitor.live import LiveCamera, Status
+from monitor.outbox import Message
+from monitor.pictures import jpeg, picture
+from monitor.pipeline import Engine, Stream
+from monitor.report_words import label
+from monitor.run_screen import Row
+
+TICK_S = 0.1
+LATE_S = 1.0
+EXCUSE_EVERY_S = 30.0
+TOGETHER_S = 1.0
+CLOSE_S = 0.5
+
+
+class Deliveries(Protocol):
+    """Where events go: see ``monitor.outbox``."""
+
+    def put(self, message: Message) -> None:
+        """Take a message without waiting."""
+
+
+class Display(Protocol):
+    """What people see: see ``monitor.run_screen``."""
+
+    every_s: float
+
+    def event(self, event: Event) -> None:
+        """Show an event."""
+
+    def log(self, text: str) -> None:
+        """Show a line."""
+
+    def status(self, rows: Sequence[Row]) -> None:
+        """Show the state of all cameras."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """An opened bundle with its engine."""
+
+    bundle: Bundle
+    engine: Engine
+
+    @property
+    def model(self) -> Model:
+        return Model(self.bundle.manifest.name, self.bundle.sha256)
+
+
+class Alertness:
+    """Whether the process itself was awake: nobody may be blamed for a silence that was our own.
+
+    A process that was stopped, or whose host was suspended, finds every camera's newest picture old. So once
+    the loop came round over ``LATE_S`` late, silence counts from then on (``awake_s``). That excuse is good
+    once in ``excuse_every_s``, or a machine too slow for its cameras would never report a dead one. All
+    times are of the monotonic clock.
+    """
+
+    def __init__(self, now_s: float, excuse_every_s: float = EXCUSE_EVERY_S) -> None:
+        self._last_s = self.awake_s = now_s
+        self._excuse_every_s, self._excused_s = excuse_every_s, -math.inf
+
+    def tick(self, now_s: float) -> None:
+        """Note that the loop came round."""
+        if now_s - self._last_s > LATE_S and now_s - self._excused_s > self._excuse_every_s:
+            self.awake_s = self._excused_s = now_s
+        self._last_s = now_s
+
+
+class Watch:
+    """One camera under watch: its reader, its detector, and what is open.
+
+    Its media time counts from when the watch began, so that a camera that is silent from the start has a
+    time line too. arrived: set at each new frame.
+    """
+
+    def __init__(self, config: CameraConfig, loaded: Loaded, arrived: threading.Event) -> None:
+        self.config, self.loaded, self.model = config, loaded, loaded.model
+        self.open: Event | None = None
+        self.scored = 0
+        self.silent_since_s = 0.0
+        self._newest: Frame | None = None
+        self._lead_s = 0.0
+        self._stream = Stream(config.name, loaded.bundle)
+        self._started_s = time.monotonic()
+        self.live = LiveCamera(
+            config.name,
+            config.url,
+            loaded.engine.input_size,
+            open_timeout_s=config.open_timeout_s,
+            read_timeout_s=config.read_timeout_s,
+            startup_grace_s=config.startup_grace_s,
+            rtsp_transport=config.rtsp_transport,
+            options=config.options,
+            arrived=arrived,
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has been told that no frames come."""
+        return self.open is not None and self.open.mode == Fault.NO_FRAMES
+
+    @property
+    def limit_s(self) -> float:
+        """The age of the newest picture that makes a fault."""
+        first = self._newest is None
+        return max(self.config.startup_grace_s if first else 0.0, self.config.no_frames_after_s)
+
+    def take(self) -> Frame | None:
+        """Return the newest frame not taken yet, in the media time of this watch; None if there is none."""
+        frame = self.live.read(0.0)
+        if frame is None:
+            return None
+        if self._newest is None:
+            self._lead_s = max(0.0, frame.arrival_s - self._started_s - frame.time_s)
+        self._newest = replace(frame, time_s=frame.time_s + self._lead_s)
+        return self._newest
+
+    def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
+        """Judge a frame that was taken, ``row`` of the scored batch."""
+        self.scored += 1
+        events = self._stream.judge(frame, scores, row).judged.events
+        # A picture that was held up on its way may be older than the moment its absence was told.
+        return self._follow(_not_before(event, event.detected_s) for event in events)
+
+    def listen(self, now_s: float, awake_s: float) -> tuple[Event, ...]:
+        """Say so if nothing has come for too long; ``now_s`` and ``awake_s`` on the monotonic clock."""
+        age_s = self.live.state.age_s
+        if self.silent or min(age_s, now_s - awake_s) < self.limit_s:
+            return ()
+        self.silent_since_s = now_s - age_s
+        since_s = self._last_media_s
+        return self._follow(self._stream.detector.no_frames(since_s + age_s, since_s, self.limit_s))
+
+    def finish(self) -> tuple[Event, ...]:
+        """End what is still open, since nobody watches any more."""
+        media_s = self._last_media_s + (self.live.state.age_s if self.silent else 0.0)
+        return self._follow(_not_before(event, media_s) for event in self._stream.detector.finish())
+
+    def snapshot(self) -> bytes:
+        """JPEG of the newest frame taken; empty before the first."""
+        return b"" if self._newest is None else jpeg(picture(self._newest))
+
+    def row(self, scored_per_s: float) -> Row:
+        state = self.live.state
+        verdict = "no verdict" if self._newest is None else label(Verdict.OK)
+        return Row(
+            self.config.name,
+            state.status.value,
+            state.fps if state.status == Status.STREAMING else 0.0,
+            scored_per_s,
+            state.dropped,
+            state.reconnects,
+            verdict if self.open is None else label(self.open.kind, self.open.mode),
+            "" if state.status == Status.STREAMING else state.last_error,
+        )
+
+    @property
+    def _last_media_s(self) -> float:
+        return 0.0 if self._newest is None else self._newest.time_s
+
+    def _follow(self, events: Iterable[Event]) -> tuple[Event, ...]:
+        told = tuple(events)
+        for event in told:
+            self.open = None if event.phase == Phase.END else event
+        return told
+
+
+class Daemon:
+    """Watches many cameras until told to stop.
+
+    watches, arrived: the cameras, and the event that all their readers set. snapshots: whether messages
+    carry a picture of the moment an event begins.
+    """
+
+    def __init__(
+        self,
+        watches: Sequence[Watch],
+        arrived: threading.Event,
+        deliveries: Deliveries,
+        display: Display,
+        *,
+        snapshots: bool = False,
+    ) -> None:
+        self._watches, self._arrived, self._snapshots = watches, arrived, snapshots
+        self._deliveries, self._display = deliveries, display
+        now_s = time.monotonic()
+        longest_s = max(watch.limit_s for watch in watches)
+        self._alertness = Alertness(now_s, max(EXCUSE_EVERY_S, 2 * longest_s))
+        self._shown_s = now_s
+        self._shown = [0] * len(watches)
+        self._suspected = False
+        engines = {id(watch.loaded): watch.loaded.engine for watch in watches}
+        self._groups = [
+            (engine, [watch for watch in watches if id(watch.loaded) == key])
+            for key, engine in engines.items()
+        ]
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until ``stop`` is set, then end what is open and close the cameras within ``CLOSE_S``."""
+        try:
+            while not stop.is_set():
+                self._arrived.wait(TICK_S)
+                self._arrived.clear()
+                self._alertness.tick(time.monotonic())
+                for engine, watches in self._groups:
+                    self._look(engine, watches)
+                self._listen()
+                self._show()
+        finally:
+            self._close()
+
+    def _look(self, engine: Engine, watches: Sequence[Watch]) -> None:
+        taken = [(watch, frame) for watch in watches if (frame := watch.take()) is not None]
+        if not taken:
+            return
+        scores = engine.score(np.stack([frame.image for _, frame in taken]))
+        for row, (watch, frame) in enumerate(taken):
+            self._tell(watch, watch.judge(frame, scores, row), frame.arrival_s)
+
+    def _listen(self) -> None:
+        now_s = time.monotonic()
+        for watch in self._watches:
+            self._tell(watch, watch.listen(now_s, self._alertness.awake_s), now_s)
+        silent_s = [watch.silent_since_s for watch in self._watches if watch.silent]
+        if len(self._watches) < 2 or len(silent_s) < len(self._watches):
+            self._suspected = False
+        elif not self._suspected:
+            self._suspected = True
+            if max(silent_s) - min(silent_s) <= TOGETHER_S:
+                self._display.log(
+                    f"all {len(silent_s)} cameras went silent together: suspect this host or its network"
+                )
+
+    def _show(self) -> None:
+        now_s = time.monotonic()
+        passed_s = now_s - self._shown_s
+        if passed_s < self._display.every_s:
+            return
+        rates = [(w.scored - before) / passed_s for w, before in zip(self._watches, self._shown, strict=True)]
+        self._shown_s, self._shown = now_s, [watch.scored for watch in self._watches]
+        self._display.status([watch.row(rate) for watch, rate in zip(self._watches, rates, strict=True)])
+
+    def _tell(self, watch: Watch, events: Iterable[Event], moment_s: float) -> None:
+        """Show and deliver; ``moment_s`` is when the events' newest frame came, on the monotonic clock."""
+        for event in events:
+            begins = event.phase == Phase.START
+            captured_unix_s = time.time() - (time.monotonic() - moment_s)
+            shot = watch.snapshot() if begins and self._snapshots else b""
+            self._display.event(event)
+            self._deliveries.put(Message(event, watch.model, captured_unix_s, shot))
+
+    def _close(self) -> None:
+        deadline_s = time.monotonic() + CLOSE_S
+        for watch in self._watches:
+            self._tell(watch, watch.finish(), time.monotonic())
+        for watch in self._watches:
+            watch.live.close(0.0)
+        for watch in self._watches:
+            watch.live.close(max(0.0, deadline_s - time.monotonic()))
+
+
+def _not_before(event: Event, media_s: float) -> Event:
+    """Return the event, told and ended no earlier than ``media_s`` if it is the end of a silence."""
+    if event.mode != Fault.NO_FRAMES or event.phase != Phase.END or event.end_s is None:
+        return event
+    return replace(event, time_s=max(event.time_s, media_s), end_s=max(event.end_s, media_s))

@@ -1,0 +1,105 @@
+"""``sightline run``: watches the live cameras of a config until told to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engines.bundle import open_bundle
+from engines.errors import BundleError, EngineError, InputError, OutputError, masked
+from engines.onnx_runtime import OnnxRuntimeEngine
+from monitor.config import Config, check_folders, load_config
+from monitor.journal import Journal
+from monitor.outbox import Outbox
+from monitor.run import Daemon, Loaded, Watch
+from monitor.run_screen import aligned, screen
+from monitor.signals import stop_on_signal
+
+
+def run(
+    config: Annotated[
+        Path, typer.Argument(help="The cameras and what to do with their alerts.", metavar="CONFIG.toml")
+    ],
+    check: Annotated[bool, typer.Option("--check", help="Only check the config, opening no camera.")] = False,
+) -> None:
+    """Watch the live cameras of a config; Ctrl-C or SIGTERM ends it, with exit code 0.
+
+    A camera that fails is an alert, never an end. An annotated config is in docs/run.md. Example:
+
+        sightline run cameras.toml --check
+    """
+    with stop_on_signal() as stop:
+        loaded = load_config(config)
+        check_folders(config, loaded)
+        models = load_models(config, loaded)
+        if check:
+            _check_journal(config, loaded)
+            typer.echo(_summary(config, loaded))
+        else:
+            watch(loaded, models, stop)
+
+
+def load_models(path: Path, config: Config) -> list[Loaded]:
+    """Open the bundle of each camera, each bundle once; errors name the file and the key."""
+    opened: dict[Path, Loaded] = {}
+    for index, camera in enumerate(config.camera):
+        assert camera.bundle is not None
+        folder = camera.bundle.resolve()
+        if folder in opened:
+            continue
+        key = "bundle" if camera.bundle == config.bundle else f"camera[{index}].bundle"
+        try:
+            bundle = open_bundle(camera.bundle)
+            opened[folder] = Loaded(bundle, OnnxRuntimeEngine(bundle.model_path))
+        except (BundleError, EngineError) as error:
+            raise type(error)(f"{path}: {key}: {error.where}", error.problem, error.remedy) from error
+    return [opened[camera.bundle.resolve()] for camera in config.camera if camera.bundle is not None]
+
+
+def watch(config: Config, models: Sequence[Loaded], stop: threading.Event) -> None:
+    """Watch the cameras of ``config``, ``models`` being theirs in order, until ``stop`` is set."""
+    with ExitStack() as stack:
+        display = stack.enter_context(screen())
+        session = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
+        outbox = Outbox(
+            config.journal, session, display.log, endpoint=config.publish, snapshots=config.snapshots
+        )
+        stack.callback(outbox.close)
+        arrived = threading.Event()
+        watches = []
+        for camera, model in zip(config.camera, models, strict=True):
+            watches.append(Watch(camera, model, arrived))
+            stack.callback(watches[-1].live.close, 0.0)
+        where = f", publishing on {outbox.endpoint}" if outbox.endpoint else ""
+        cameras = f"{len(watches)} camera{'s' * (len(watches) != 1)}"
+        display.say(f"watching {cameras}, journal {config.journal}{where}")
+        Daemon(watches, arrived, outbox, display, snapshots=config.snapshots is not None).run(stop)
+        display.say("stopped")
+
+
+def _check_journal(path: Path, config: Config) -> None:
+    if not config.journal.exists() or not config.journal.stat().st_size:
+        return
+    try:
+        Journal(config.journal, read_only=True).close()
+    except InputError as error:
+        raise OutputError(f"{path}: journal: {error.where}", error.problem, error.remedy) from error
+
+
+def _summary(path: Path, config: Config) -> str:
+    rows = [("camera", "url", "bundle", "fault after")]
+    for camera in config.camera:
+        rows.append((camera.name, masked(camera.url), str(camera.bundle), f"{camera.no_frames_after_s:g} s"))
+    facts = [
+        ("journal", str(config.journal)),
+        ("publish", config.publish or "nothing"),
+        ("snapshots", "none" if config.snapshots is None else str(config.snapshots)),
+    ]
+    return f"{path}: all right\n\n{aligned(rows)}\n\n{aligned(facts)}"
