@@ -15,11 +15,11 @@ SIGHTLINE := .venv-demo/bin/sightline
 	.venv-test/bin/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Render six ordinary drives and one with surprises, learn from the six, watch the one.
+# Render ten ordinary drives and one with surprises, learn from the ten, watch the one.
 demo: .venv-demo/installed
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)/normal
-	@echo "rendering six ordinary drives and one with six surprises"
-	@( for seed in 1 2 3 4 5 6; do \
+	@echo "rendering ten ordinary drives and one with six surprises"
+	@( for seed in 1 2 3 4 5 6 7 8 9 10; do \
 	     $(SIGHTLINE) render --out $(DEMO)/normal/highway_$$seed.mp4 --seed $$seed --seconds 20 --fps 10 2>/dev/null || exit 1; \
 	   done ) & normal=$$!; \
 	 $(SIGHTLINE) render --demo --out $(DEMO)/drive.mp4 --fps 10 && wait $$normal

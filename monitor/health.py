@@ -129,8 +129,9 @@ class HealthChecks:
         self._tiles.forget_waiting()
 
     def new_scene(self) -> None:
-        """Begin a new past: what the picture looked like elsewhere says nothing of what may hide it here."""
-        self._sharpness, self._tiles, self._cover = Past(), Past(), None
+        """Forget what the picture looked like: elsewhere says nothing of what may hide it here. Sharpness stays,
+        it is the lens's own."""
+        self._tiles, self._cover = Past(), None
 
     def _still(self, time_s: float, patches: Image) -> float:
         """Seconds since the picture last differed from the first of a run of equal ones."""
