@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from engines.console import console
 from engines.errors import masked
@@ -72,7 +74,8 @@ class Screen:
 
     def status(self, rows: Sequence[Row]) -> None:
         if self._live is not None:
-            self._live.update(_table(rows), refresh=True)
+            problems = [Text(row.problem, "dim") for row in rows if row.problem]
+            self._live.update(Group(_table(rows), *problems), refresh=True)
             return
         for row in rows:
             rates = f"{row.fps:.1f} fps, {row.scored_per_s:.1f} scored/s, {row.dropped} dropped"
@@ -110,8 +113,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(*HEADINGS, box=None, header_style="dim")
     for row in rows:
-        *cells, verdict = map(escape, row.cells)
-        table.add_row(*cells, verdict + (f"\n[dim]{escape(row.problem)}[/]" if row.problem else ""))
+        table.add_row(*map(escape, row.cells))
     return table
 
 
