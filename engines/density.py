@@ -19,6 +19,8 @@ Floats: TypeAlias = NDArray[np.float64]
 NORM_FLOOR = 1e-12
 """Smallest length a feature is divided by: the feature of a dead network is the origin, not NaN."""
 
+ROWS_AT_A_TIME = 2048
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
@@ -54,8 +56,14 @@ class Kde:
     def surprise(self, latent: Floats) -> Floats:
         """N × d latent -> N values of -log density in nats; higher is stranger."""
         dimensions = self.support.shape[1]
-        exponent = self.log_weights - 0.5 * squared_distances(latent, self.support) / self.bandwidth**2
-        return np.asarray(0.5 * dimensions * np.log(2.0 * np.pi * self.bandwidth**2) - logsumexp(exponent))
+        constant = 0.5 * dimensions * np.log(2.0 * np.pi * self.bandwidth**2)
+        result = np.empty(len(latent))
+        # Some rows at a time: an hour of footage against every support point would take gigabytes.
+        for start in range(0, len(latent), ROWS_AT_A_TIME):
+            rows = slice(start, start + ROWS_AT_A_TIME)
+            distances = squared_distances(latent[rows], self.support)
+            result[rows] = constant - logsumexp(self.log_weights - 0.5 * distances / self.bandwidth**2)
+        return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.console import progress
-from engines.density import Floats, pooled
+from engines.density import Floats
 from engines.errors import InputError
 from engines.footage import Drive, Recording
 from engines.frames import Image
@@ -22,11 +22,16 @@ KEPT_FRAMES = 4
 """Frames kept per drive as probes and thumbnails."""
 
 
+Reading = Callable[[NDArray[np.float32]], Floats]
+"""From the late map (N×C×h×w) to what is kept of it (N × D): pooled features, or at once their latent, which is
+twenty times smaller."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
     """One drive through an encoder.
 
-    times_s: N media seconds. features: N × C·K pooled late features. early: N × E statistics (E = 0 without
+    times_s: N media seconds. features: N × D, what the reading made of the late map. early: N × E statistics (E = 0 without
     them). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails."""
 
     name: str
@@ -41,7 +46,7 @@ class Encoded:
         return float(self.times_s[-1] - self.times_s[0])
 
 
-def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, pooling: Floats, every_s: float) -> Encoded:
+def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, reading: Reading, every_s: float) -> Encoded:
     """Decode and encode one drive, at most one frame per ``every_s``."""
     recording = Recording(drive, engine.input_size, every_s=every_s)
     frames = iter(recording)
@@ -52,7 +57,7 @@ def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, pooling: Floats, every
     while batch := list(islice(frames, BATCH)):
         images = np.stack([f.image for f in batch])
         late, statistics = engine.features(images)
-        features.append(pooled(late, pooling).astype(np.float32))
+        features.append(reading(late).astype(np.float32))
         early.append(statistics if statistics is not None else np.zeros((len(images), 0), np.float32))
         times += [f.time_s for f in batch]
         kept.append(images[0])
@@ -67,13 +72,13 @@ def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, pooling: Floats, every
 
 
 def encode(
-    drives: Sequence[Drive], engine: OnnxRuntimeEngine, pooling: Floats, every_s: float, what: str
+    drives: Sequence[Drive], engine: OnnxRuntimeEngine, reading: Reading, every_s: float, what: str
 ) -> list[Encoded]:
     """Encode every drive, with progress."""
     with progress(what, len(drives), "drives") as advance:
         encoded = []
         for drive in drives:
-            encoded.append(encode_drive(drive, engine, pooling, every_s))
+            encoded.append(encode_drive(drive, engine, reading, every_s))
             advance(1, drive.name)
     return encoded
 

@@ -35,6 +35,8 @@ DEPARTURE_DIMENSIONS = 16
 """Leading directions in which departure is measured: beyond them, few drives no longer say how far normal
 wanders."""
 MOST_SUPPORT = 2000
+MOST_PROBED = 200
+"""Frames of each held-out unit by which bandwidths are compared: neighbours say the same."""
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
 MOST_BLOCKS = 20
@@ -109,14 +111,17 @@ def fit(
     background: Background | None,
     pooling: Floats,
     *,
-    own_projection: bool,
+    projection: Projection | None,
     relative: bool,
     rule: Rule,
     budget_per_hour: float | None,
     dimensions: int = DIMENSIONS,
 ) -> Fitted:
-    """Learn projection, density and thresholds from ``normal`` drives; ``other`` drives only widen the
-    background."""
+    """Learn density and thresholds from ``normal`` drives; ``other`` drives only widen the background.
+
+    With a ``projection``, the drives' features are its latents already; without, they are pooled features, and
+    the projection is learnt from them.
+    """
     footage = join(normal)
     if len(footage.features) < 8:
         raise CalibrationError(
@@ -124,16 +129,15 @@ def fit(
             f"needs at least 8 frames of normal footage, got {len(footage.features)}",
             "give more footage",
         )
-    projection = (
-        background.projection
-        if background is not None and not own_projection
-        else _own_projection(footage, other, dimensions)
-    )
-    latent = projection.latent(footage.features)
+    latent, beside = footage.features, [e.features.astype(np.float64) for e in other]
+    shipped = background if projection is not None else None
+    if projection is None:
+        projection = _own_projection(footage, other, dimensions)
+        latent, beside = projection.latent(latent), [projection.latent(features) for features in beside]
     name, units = held_out_units(footage, rule)
     support, weights = _thinned(latent, footage.drives)
     bandwidth, tried = _choose_bandwidth(latent, support, weights, units)
-    broad = _background_kde(latent, footage, other, projection, background, bandwidth) if relative else None
+    broad = _background_kde(latent, footage.drives, beside, shipped, bandwidth) if relative else None
     early_projection = _early_projection(footage, background)
     density = Density(
         pooling=pooling,
@@ -168,7 +172,7 @@ def _thinned(latent: Floats, drives: NDArray[np.int64]) -> tuple[NDArray[np.int6
     rows = []
     for drive in np.unique(drives):
         mine = np.flatnonzero(drives == drive)
-        rows.append(mine[np.unique(np.linspace(0, len(mine) - 1, min(share, len(mine))).astype(np.int64))])
+        rows.append(mine[_evenly(0, len(mine), share)])
     chosen = np.concatenate(rows)
     return chosen, drive_weights(drives[chosen])
 
@@ -200,7 +204,7 @@ def _choose_bandwidth(
             "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
         )
     distances = [
-        squared_distances(latent[u.start : u.stop], latent[support[kept]])
+        squared_distances(latent[_evenly(u.start, u.stop, MOST_PROBED)], latent[support[kept]])
         for u, kept in zip(units, exclusions, strict=True)
     ]
     size = latent.shape[1]
@@ -216,25 +220,25 @@ def _choose_bandwidth(
     return min(mean, key=lambda h: mean[h]), mean
 
 
+def _evenly(start: int, stop: int, most: int) -> NDArray[np.int64]:
+    """Up to ``most`` indices from ``start`` to ``stop`` - 1, evenly spaced."""
+    return np.unique(np.linspace(start, stop - 1, min(most, stop - start)).astype(np.int64))
+
+
 def _background_kde(
     latent: Floats,
-    footage: Footage,
-    other: Sequence[Encoded],
-    projection: Projection,
+    drives: NDArray[np.int64],
+    beside: Sequence[Floats],
     background: Background | None,
     bandwidth: float,
 ) -> Kde:
     """Density of everything known: normal drives, other drives, and the shipped background where its
     projection is in use."""
-    parts, drives = [latent], [footage.drives]
-    if other:
-        extra = join(other)
-        parts.append(projection.latent(extra.features))
-        drives.append(extra.drives + drives[0].max() + 1)
-    joined, labels = np.concatenate(parts), np.concatenate(drives)
+    more = [np.full(len(rows), drives.max() + 1 + i, np.int64) for i, rows in enumerate(beside)]
+    joined, labels = np.concatenate([latent, *beside]), np.concatenate([drives, *more])
     chosen, weights = _thinned(joined, labels)
     support = joined[chosen]
-    if background is not None and projection is background.projection:
+    if background is not None:
         support = np.concatenate([support, background.density.support])
         weights = np.concatenate([0.5 * weights, 0.5 * np.exp(background.density.log_weights)])
     return Kde(support, np.log(weights), bandwidth)

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 
 from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, write_bundle
 from engines.console import console
 from engines.decision import CHANNELS, UNITS, Rule
-from engines.density import reference_scores
+from engines.density import Floats, pooled, reference_scores
 from engines.encoders import DEFAULT, open_encoder
 from engines.footage import find_drives
 from engines.frames import Image
@@ -69,14 +70,20 @@ def fit_command(
     others = find_drives(other) if other else []
     engine = OnnxRuntimeEngine(model.SerializeToString())
     pooling = background.pooling if background is not None else _average_pooling(engine)
-    taught = encode(drives, engine, pooling, 1.0 / rate, "reading normal footage")
-    beside = encode(others, engine, pooling, 1.0 / rate, "reading other footage") if others else []
+    projection = background.projection if background is not None and not own_projection else None
+
+    def reading(late: NDArray[np.float32]) -> Floats:
+        features = pooled(late, pooling)
+        return features if projection is None else projection.latent(features)
+
+    taught = encode(drives, engine, reading, 1.0 / rate, "reading normal footage")
+    beside = encode(others, engine, reading, 1.0 / rate, "reading other footage") if others else []
     fitted = fit(
         taught,
         beside,
         background,
         pooling,
-        own_projection=own_projection,
+        projection=projection,
         relative=bool(others) if relative is None else relative,
         rule=Rule(),
         budget_per_hour=budget,
