@@ -237,6 +237,11 @@ class Daemon:
             return
         scores = engine.score(np.stack([frame.image for _, frame in taken]))
         for row, (watch, frame) in enumerate(taken):
+            if not watch.scored:
+                height, width = frame.luma.shape
+                self._display.log(
+                    f"{watch.config.name}: first picture after {frame.time_s:.1f} s, {width}x{height}"
+                )
             self._tell(watch, watch.judge(frame, scores, row), frame.arrival_s)
 
     def _listen(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +46,7 @@ def run(
             typer.echo(_summary(config, loaded))
         else:
             watch(loaded, models, stop)
+            _leave()
 
 
 def load_models(path: Path, config: Config) -> list[Loaded]:
@@ -82,6 +85,18 @@ def watch(config: Config, models: Sequence[Loaded], stop: threading.Event) -> No
         display.say(f"watching {cameras}, journal {config.journal}{where}")
         Daemon(watches, arrived, outbox, display, snapshots=config.snapshots is not None).run(stop)
         display.say("stopped")
+
+
+def _leave() -> None:
+    """End the process here if a reader is stuck in a read that nothing can interrupt.
+
+    All is written and closed by now, and libav crashes when the interpreter is torn down around it.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(0)
 
 
 def _check_journal(path: Path, config: Config) -> None:

@@ -1,0 +1,281 @@
+"""``sightline run`` as a process of its own, with real cameras, real signals and a real subscriber."""
+
+from __future__ import annotations
+
+import resource
+import select
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from engines.rendered import Segment, render, write_video
+from monitor.alerts import Alert, decode
+from monitor.run import EXCUSE_EVERY_S, Alertness
+from monitor.run_screen import Row, Screen, aligned
+from monitor.subscriber import Subscriber
+
+BLACK_FROM_S, BLACK_S = 2.5, 1.5
+
+
+def until(condition: Callable[[], Any], within_s: float = 20.0) -> Any:
+    """Return the first true value of ``condition``; fail if there is none in time."""
+    deadline, pause = time.monotonic() + within_s, threading.Event()
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {within_s:g} s"
+        pause.wait(0.02)
+    return value
+
+
+class Running:
+    """A daemon, its alerts as a subscriber receives them, and what it says on standard error."""
+
+    def __init__(self, folder: Path, bundle: Path, cameras: str, top: str = "") -> None:
+        config = folder / "cameras.toml"
+        config.write_text(
+            f'bundle = "{bundle}"\njournal = "alerts.journal"\npublish = "tcp://127.0.0.1:*"\n{top}\n{cameras}'
+        )
+        self.errors = folder / "errors.txt"
+        command = [sys.executable, "-m", "sightline", "run", str(config)]
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert self.process.stdout is not None
+        ready = select.select([self.process.stdout], [], [], 20.0)[0]
+        self.first_line = self.process.stdout.readline() if ready else ""
+        assert "publishing on " in self.first_line, self.errors.read_text()
+        self.endpoint = self.first_line.split()[-1]
+        self.journal = folder / "alerts.journal"
+        self.alerts: list[Alert] = []
+        self._subscriber = Subscriber(self.endpoint, since=0)
+
+    def told(self, camera: str, mode: str, phase: str, within_s: float = 20.0) -> Alert:
+        """Wait for an alert, keeping all that come before it."""
+        deadline = time.monotonic() + within_s
+        while True:
+            for alert in self.alerts:
+                if (alert.data.camera, alert.data.mode, alert.data.phase) == (camera, mode, phase):
+                    return alert
+            assert time.monotonic() < deadline, f"no {mode} {phase} of {camera} among {self.alerts}"
+            alert = self._subscriber.receive(0.2)
+            self.alerts += [alert] if alert is not None else []
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Send a signal; return the exit code and how long it took, in seconds."""
+        begun = time.monotonic()
+        self.process.send_signal(number)
+        self.process.communicate(timeout=10)
+        return self.process.returncode, time.monotonic() - begun
+
+    def journalled(self) -> list[Alert]:
+        with closing(sqlite3.connect(self.journal)) as opened:
+            return [decode(row) for (row,) in opened.execute("SELECT payload FROM entries ORDER BY sequence")]
+
+    def close(self) -> None:
+        self._subscriber.close()
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+
+Daemon = Callable[..., Running]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, rendered_bundle: Path) -> Iterator[Daemon]:
+    """Starts daemons: ``daemon(cameras, top="")``. Ends what it started."""
+    started: list[Running] = []
+
+    def start(cameras: str, top: str = "") -> Running:
+        started.append(Running(tmp_path, rendered_bundle, cameras, top))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def blackout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered drive that goes black for a while."""
+    path = tmp_path_factory.mktemp("blackout") / "black.mp4"
+    script = (
+        Segment("highway", BLACK_FROM_S),
+        Segment("highway", BLACK_S, "black", 5),
+        Segment("highway", 3.0),
+    )
+    write_video(path, (image for _, _, image in render(script, 2, (320, 180), 10.0)), 10.0)
+    return path
+
+
+@pytest.fixture
+def silent_listener() -> Iterator[str]:
+    """The URL of a host that accepts connections and never says a word."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        yield f"rtsp://127.0.0.1:{listener.getsockname()[1]}/camera"
+
+
+def closed_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def camera(name: str, url: object, more: str = "") -> str:
+    return f'[[camera]]\nname = "{name}"\nurl = "{url}"\n{more}\n'
+
+
+def test_a_blackout_is_told_once_with_its_picture_while_dead_cameras_disturb_nobody(
+    daemon: Daemon, blackout: Path, silent_listener: str, tmp_path: Path
+) -> None:
+    cameras = camera(
+        "dead", f"rtsp://127.0.0.1:{closed_port()}/", "startup_grace_s = 1\nno_frames_after_s = 1"
+    )
+    cameras += camera("good", f"loop:{blackout}") + camera("hung", silent_listener, "startup_grace_s = 4")
+    running = daemon(cameras, 'snapshots = "shots"')
+    start = running.told("good", "black", "start")
+    end = running.told("good", "black", "end")
+    data = start.data
+    assert (data.kind, data.level, end.data.event_id) == ("camera_fault", "ERROR", data.event_id)
+    assert data.t_detect - data.t_onset == pytest.approx(0.5, abs=0.25)
+    assert end.data.t_end is not None
+    assert end.data.t_end - data.t_onset == pytest.approx(BLACK_S, abs=0.3)
+    assert data.capture_time.basis == "wallclock"
+    assert data.capture_time.value == pytest.approx(time.time(), abs=15.0)
+    assert data.evidence is not None
+    assert data.evidence.snapshot is not None
+    shot = cv2.imread(data.evidence.snapshot)
+    assert shot is not None
+    assert Path(data.evidence.snapshot).parent == tmp_path / "shots"
+    assert shot.mean() < 40
+    dead = running.told("dead", "no_frames", "start").data
+    assert (dead.level, dead.t_onset, dead.evidence) == ("STALE", 0.0, None)
+    assert dead.t_detect == pytest.approx(1.0, abs=0.6)
+    assert running.told("hung", "no_frames", "start").data.t_detect == pytest.approx(4.0, abs=0.6)
+    faults = [
+        (a.data.camera, a.data.mode, a.data.phase) for a in running.alerts if a.data.kind == "camera_fault"
+    ]
+    assert len(faults) == len(set(faults)) == 4
+    assert "suspect this host" not in running.errors.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_it_at_once_though_cameras_hang(
+    daemon: Daemon, silent_listener: str, number: int
+) -> None:
+    quick = "startup_grace_s = 1\nno_frames_after_s = 1\nopen_timeout_s = 60"
+    running = daemon("".join(camera(name, silent_listener, quick) for name in ("left", "right")))
+    running.told("left", "no_frames", "start")
+    running.told("right", "no_frames", "start")
+    code, took_s = running.end(number)
+    assert code == 0
+    assert took_s < 2.0
+    journalled = [(a.data.camera, a.data.mode, a.data.phase) for a in running.journalled()]
+    assert sorted(journalled) == [
+        (name, "no_frames", phase) for name in ("left", "right") for phase in ("end", "start")
+    ]
+    ends = [a.data for a in running.journalled() if a.data.phase == "end"]
+    assert all(end.t_end is not None and end.t_end > end.t_detect > 0.9 for end in ends)
+    assert running.errors.read_text().count("suspect this host or its network") == 1
+
+
+def test_a_process_that_was_stopped_blames_no_camera(daemon: Daemon, blackout: Path) -> None:
+    """After a suspend every newest picture is old, and without an excuse all cameras were called silent."""
+    running = daemon(camera("good", f"loop:{blackout}", "no_frames_after_s = 1"))
+    running.told("good", "black", "start")
+    running.process.send_signal(signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    until(lambda: time.monotonic() - stopped_s > 3.0)
+    running.process.send_signal(signal.SIGCONT)
+    running.told("good", "black", "end")
+    assert running.end()[0] == 0
+    assert {a.data.mode for a in running.journalled() if a.data.kind == "camera_fault"} == {"black"}
+
+
+def test_a_full_disk_holds_up_alerts_but_loses_none(daemon: Daemon, blackout: Path) -> None:
+    running = daemon(camera("good", f"loop:{blackout}"), 'snapshots = "shots"')
+    hard = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+    until(lambda: running.process.stdout is not None and "over" in running.process.stdout.readline())
+    assert running.journalled() == []
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    start, end = running.told("good", "black", "start"), running.told("good", "black", "end")
+    assert (start.number, end.number) == (1, 2)
+    assert start.data.evidence is None
+    assert running.process.poll() is None
+
+
+@pytest.mark.rtsp
+def test_a_hung_camera_is_silent_within_the_limit_until_it_comes_back(
+    daemon: Daemon, rtsp_server: Callable[..., Any]
+) -> None:
+    server = rtsp_server("--fps", "10", "--size", "320x180")
+    running = daemon(
+        camera("front", server.url, "no_frames_after_s = 1.5\nread_timeout_s = 1\nopen_timeout_s = 1")
+    )
+    until(lambda: "front: first picture after" in running.errors.read_text())
+    server.hang()
+    start = running.told("front", "no_frames", "start", 10.0).data
+    server.resume()
+    end = running.told("front", "no_frames", "end").data
+    assert start.t_detect - start.t_onset == pytest.approx(1.5, abs=0.4)
+    assert end.t_end is not None
+    assert end.t_end >= start.t_detect
+
+
+@pytest.mark.rtsp
+def test_a_camera_that_comes_late_ends_the_silence_that_began_at_the_start(
+    daemon: Daemon, rtsp_server: Callable[..., Any]
+) -> None:
+    """Media time began at the first picture, so that the silence before it ended before it was told."""
+    port = closed_port()
+    running = daemon(
+        camera("front", f"rtsp://127.0.0.1:{port}/camera", "startup_grace_s = 1\nno_frames_after_s = 1")
+    )
+    start = running.told("front", "no_frames", "start").data
+    rtsp_server("--fps", "10", "--size", "320x180", port=port)
+    end = running.told("front", "no_frames", "end", 30.0).data
+    assert end.t_end is not None
+    assert 0.9 < start.t_detect < end.t_end < end.t
+
+
+@pytest.mark.parametrize(
+    ("ticks_s", "awake_s"),
+    [
+        pytest.param([0.1, 0.2, 1.1], 0.0, id="in-time"),
+        pytest.param([0.1, 60.0, 60.1], 60.0, id="late"),
+        pytest.param([2.0, 4.0, 6.0, 8.0], 2.0, id="always-late-is-no-excuse"),
+        pytest.param([2.0, 2.1 + EXCUSE_EVERY_S], 2.1 + EXCUSE_EVERY_S, id="late-again-much-later"),
+    ],
+)
+def test_alertness(ticks_s: list[float], awake_s: float) -> None:
+    alertness = Alertness(0.0)
+    for now_s in ticks_s:
+        alertness.tick(now_s)
+    assert alertness.awake_s == awake_s
+
+
+def test_status_lines_hold_what_an_operator_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = "camera rear: rtsp://***@192.0.2.1/ must be readable, got: Connection refused"
+    rows = [
+        Row("front", "streaming", 29.97, 12.5, 1024, 0, "all right"),
+        Row("rear", "lost", 0, 0, 0, 7, "no verdict", lost),
+    ]
+    Screen().status(rows)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "front: streaming, 30.0 fps, 12.5 scored/s, 1024 dropped, 0 reconnects, all right",
+        f"rear: lost, 0.0 fps, 0.0 scored/s, 0 dropped, 7 reconnects, no verdict; {lost}",
+    ]
+
+
+def test_columns_are_aligned() -> None:
+    assert aligned([("camera", "url"), ("a", "b")]) == "camera  url\na       b"
