@@ -1,0 +1,65 @@
+"""Is an engine equal to the reference? Compared output by output, on the bundle's probes and on pictures far from any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from engines.bundle import Bundle
+from engines.density import Scores, reference_scores
+from engines.frames import Image
+from engines.onnx_runtime import OnnxRuntimeEngine
+
+LIMIT_NATS = 1e-3
+LIMIT_RELATIVE = 1e-6
+"""An output may differ from the reference by the larger of the two: down to log p = -1000 the first decides."""
+LIMIT_BATCH_NATS = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison: the largest difference, how large the value was there, and whether it is within its limit."""
+
+    name: str
+    difference: float
+    value: float
+    limit: float
+    passed: bool
+
+
+def verify_engine(engine: OnnxRuntimeEngine, bundle: Bundle) -> list[Check]:
+    """Run every comparison; the caller decides what a failure means."""
+    probes = bundle.probes()
+    frames = np.concatenate([probes.frames, far_frames(probes.frames)])
+    scores = engine.score(frames)
+    reference = reference_scores(bundle.density, *engine.features(frames))
+    checks = [compare(f.name, getattr(scores, f.name), getattr(reference, f.name)) for f in fields(Scores)]
+    stored = scores.surprise[: len(probes.frames)]
+    checks.append(compare("surprise as when taught", stored, probes.scores.surprise, LIMIT_BATCH_NATS))
+    singly = np.concatenate([engine.score(frame[None]).surprise for frame in frames])
+    checks.append(
+        compare("surprise one by one", singly, scores.surprise.astype(np.float64), LIMIT_BATCH_NATS)
+    )
+    return checks
+
+
+def compare(name: str, got: np.ndarray, wanted: np.ndarray, floor: float = LIMIT_NATS) -> Check:
+    """The entry of ``got`` that is worst against its own limit; anything not finite fails."""
+    difference = np.abs(got.astype(np.float64) - wanted)
+    limit = np.maximum(floor, LIMIT_RELATIVE * np.abs(wanted))
+    share = np.where(np.isfinite(got) & np.isfinite(wanted), difference / limit, np.inf)
+    worst = np.unravel_index(int(np.argmax(share)), share.shape)
+    return Check(
+        name, float(difference[worst]), float(wanted[worst]), float(limit[worst]), bool(share[worst] <= 1.0)
+    )
+
+
+def far_frames(frames: Image) -> Image:
+    """Black, white, grey, noise, and a frame of ``frames`` upside down, inverted and in stripes."""
+    height, width = frames.shape[1:3]
+    flat = [np.full((height, width, 3), level, np.uint8) for level in (0, 1, 127, 254, 255)]
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    stripes = np.zeros((height, width, 3), np.uint8)
+    stripes[:, ::2] = 255
+    return np.stack([*flat, noise, stripes, frames[0, ::-1], 255 - frames[0]])
