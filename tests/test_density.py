@@ -1,0 +1,169 @@
+"""The reference density against brute force, and the fused graph against the reference."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from engines.density import (
+    Density,
+    Kde,
+    Projection,
+    drive_weights,
+    fit_projection,
+    logsumexp,
+    reference_scores,
+    within_precision,
+)
+from engines.graph import fuse
+
+RANDOM = np.random.default_rng(7)
+
+
+def brute_force(kde: Kde, query: np.ndarray) -> list[float]:
+    """-log density, one kernel at a time, with Python's own exact sum."""
+    size = kde.support.shape[1]
+    norm = -0.5 * size * math.log(2 * math.pi * kde.bandwidth**2)
+    result = []
+    for q in query:
+        terms = [
+            float(w) + norm - 0.5 * math.fsum(((q - s) / kde.bandwidth) ** 2)
+            for w, s in zip(kde.log_weights, kde.support, strict=True)
+        ]
+        peak = max(terms)
+        result.append(-(peak + math.log(math.fsum(math.exp(t - peak) for t in terms))))
+    return result
+
+
+def some_kde(points: int = 40, size: int = 6, bandwidth: float = 0.7) -> Kde:
+    weights = RANDOM.random(points)
+    return Kde(RANDOM.normal(size=(points, size)), np.log(weights / weights.sum()), bandwidth)
+
+
+@pytest.mark.parametrize("distance", [0.0, 3.0, 30.0, 1000.0])
+def test_surprise_equals_brute_force(distance: float) -> None:
+    kde = some_kde()
+    query = RANDOM.normal(size=(9, 6)) + distance
+    np.testing.assert_allclose(kde.surprise(query), brute_force(kde, query), rtol=1e-12, atol=1e-9)
+
+
+def test_surprise_ignores_order_and_moves_with_the_data() -> None:
+    kde, query = some_kde(), RANDOM.normal(size=(5, 6))
+    order = RANDOM.permutation(len(kde.support))
+    shuffled = Kde(kde.support[order], kde.log_weights[order], kde.bandwidth)
+    shifted = Kde(kde.support + 3.0, kde.log_weights, kde.bandwidth)
+    np.testing.assert_allclose(shuffled.surprise(query), kde.surprise(query), atol=1e-12)
+    np.testing.assert_allclose(shifted.surprise(query + 3.0), kde.surprise(query), atol=1e-9)
+
+
+def test_many_rows_are_scored_like_few() -> None:
+    kde, query = some_kde(), RANDOM.normal(size=(5000, 6))
+    np.testing.assert_array_equal(kde.surprise(query)[-7:], kde.surprise(query[-7:]))
+
+
+def test_density_integrates_to_one() -> None:
+    kde = some_kde(points=5, size=1, bandwidth=0.5)
+    grid = np.linspace(-12, 12, 20001)[:, None]
+    assert np.exp(-kde.surprise(grid)).sum() * (grid[1, 0] - grid[0, 0]) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_logsumexp_of_nothing_is_minus_infinity() -> None:
+    assert logsumexp(np.full((1, 3), -np.inf))[0] == -np.inf
+
+
+def test_drives_weigh_the_same_whatever_their_length() -> None:
+    drives = np.array([0] * 10 + [1] * 2 + [5] * 3)
+    weights = drive_weights(drives)
+    assert [weights[drives == d].sum() for d in (0, 1, 5)] == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize("rows", [200, 20], ids=["covariance", "thin-svd"])
+def test_projection_whitens_and_leaves_a_residual(rows: int) -> None:
+    features = RANDOM.normal(size=(rows, 50)) * np.linspace(3, 0.1, 50) + 5.0
+    projection = fit_projection(features, np.full(rows, 1 / rows), 8)
+    latent = projection.latent(features)
+    np.testing.assert_allclose(latent.mean(0), 0.0, atol=1e-9)
+    np.testing.assert_allclose(latent.T @ latent / rows, np.eye(8), atol=1e-6)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    rebuilt = projection.mean + latent * projection.scale @ projection.basis.T
+    np.testing.assert_allclose(
+        projection.residual(features), np.linalg.norm(unit - rebuilt, axis=1), atol=1e-9
+    )
+
+
+def test_projection_leaves_out_directions_without_variance() -> None:
+    features = np.zeros((30, 10))
+    features[:, 0], features[:, 1] = 1.0, RANDOM.normal(size=30)
+    assert fit_projection(features, np.full(30, 1 / 30), 8).basis.shape[1] <= 2
+
+
+def test_within_precision_sees_wander_not_identity() -> None:
+    drives = np.repeat(np.arange(4), 50)
+    latent = RANDOM.normal(size=(200, 3)) * [1.0, 0.1, 2.0] + 100.0 * drives[:, None]
+    variances = 1.0 / np.diag(within_precision(latent, drives, shrinkage=0.0))
+    assert variances == pytest.approx([1.0, 0.01, 4.0], rel=0.4)
+
+
+def some_density(size: int, points: int) -> Density:
+    features = 12
+    basis, _ = np.linalg.qr(RANDOM.normal(size=(features, size)))
+    projection = Projection(RANDOM.normal(size=features) * 0.1, basis, np.linspace(0.3, 0.01, size))
+    early = Projection(RANDOM.normal(size=5) * 0.1, np.eye(5)[:, :3], np.array([0.5, 0.3, 0.2]))
+    return Density(
+        np.eye(1),
+        projection,
+        some_kde(points, size),
+        some_kde(points, size, 1.5),
+        early,
+        some_kde(points, 3),
+        np.eye(size),
+    )
+
+
+def identity_encoder() -> onnx.ModelProto:
+    """late and early go in as they come out: the graph's tail alone."""
+    inputs = [
+        helper.make_tensor_value_info(f"{n}_in", TensorProto.FLOAT, ["N", d])
+        for n, d in (("late", 12), ("early", 5))
+    ]
+    outputs = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", d]) for n, d in (("late", 12), ("early", 5))
+    ]
+    nodes = [helper.make_node("Identity", [f"{n}_in"], [n]) for n in ("late", "early")]
+    graph = helper.make_graph(nodes, "identity", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize("size", [4, 10])
+@pytest.mark.parametrize("support_scale", [1.0, 30.0, 1000.0], ids=["near", "to -1e3", "to -1e6"])
+def test_fused_graph_equals_the_reference(size: int, support_scale: float) -> None:
+    density = some_density(size, 300)
+    # Moving the support away from the latents, which live near the origin, sets how improbable they are.
+    normal = Kde(density.normal.support + support_scale, density.normal.log_weights, density.normal.bandwidth)
+    density = Density(
+        density.pooling,
+        density.projection,
+        normal,
+        density.background,
+        density.early_projection,
+        density.early,
+        density.within,
+    )
+    session = onnxruntime.InferenceSession(fuse(identity_encoder(), density).SerializeToString())
+    late = RANDOM.normal(size=(64, 12)).astype(np.float32)
+    early = RANDOM.normal(size=(64, 5)).astype(np.float32)
+    late[0], early[0] = 0.0, 0.0  # a dead network must not give NaN
+    names = ["surprise", "background", "residual", "damage", "latent"]
+    got = session.run(names, {"late_in": late, "early_in": early})
+    reference = reference_scores(density, late, early)
+    for name, values in zip(names, got, strict=True):
+        wanted = getattr(reference, name)
+        assert np.isfinite(values).all(), name
+        assert (np.abs(values - wanted) <= np.maximum(1e-3, 1e-6 * np.abs(wanted))).all(), name
+    if support_scale > 1:
+        assert reference.surprise.max() > support_scale**2
