@@ -203,7 +203,7 @@ def test_a_full_disk_holds_up_alerts_but_loses_none(daemon: Daemon, blackout: Pa
     running = daemon(camera("good", f"loop:{blackout}"), 'snapshots = "shots"')
     hard = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (0, hard))
-    until(lambda: running.process.stdout is not None and "over" in running.process.stdout.readline())
+    until(lambda: running.process.stdout is not None and " ended " in running.process.stdout.readline())
     assert running.journalled() == []
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     start, end = running.told("good", "black", "start"), running.told("good", "black", "end")
