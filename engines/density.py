@@ -134,7 +134,8 @@ def fit_projection(features: Floats, weights: Floats, dimensions: int) -> Projec
     else:
         _, singular, right = np.linalg.svd(rows, full_matrices=False)
         variances, vectors = singular**2, right.T
-    count = int(min(dimensions, (variances > 1e-9 * variances[0]).sum())) if variances[0] > 0 else 0
+    # Features have length 1: a variance of 1e-12 is the rounding of their float32.
+    count = int(min(dimensions, ((variances > 1e-9 * variances[0]) & (variances > 1e-12)).sum()))
     return Projection(mean, np.ascontiguousarray(vectors[:, :count]), np.sqrt(variances[:count]))
 
 

@@ -45,6 +45,8 @@ DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
 FEWEST_TEXTURED = 8
 """Patches with texture that a stream must have shown before their loss can mean anything."""
 ACTIVITY_S = 0.5
+LEAP, LEAP_S = 1.5, 2.0
+"""A patch leaps when its mean changes by more than this many times what is usual there; remembered so long."""
 PAST_S, WARMUP_S, GUARD_S = 20.0, 2.0, 2.0
 
 
@@ -103,6 +105,7 @@ class HealthChecks:
         self._mean: Float32s | None = None
         self._activity: Float32s | None = None
         self._cover: NDArray[np.bool_] | None = None
+        self._leap: Float32s = np.zeros(TILE_ROWS * TILE_COLUMNS, np.float32)
         self._sharpness = Past()
         self._tiles = Past()
 
@@ -161,6 +164,12 @@ class HealthChecks:
         a cover takes both."""
         mean, contrast = patches.mean((1, 2), dtype=np.float32), _contrast(patches)
         moved = np.abs(mean - self._mean) if self._mean is not None else np.zeros_like(mean)
+        if self._tiles.value is not None:
+            # A cover comes with one great leap, which must not pass for liveliness in the seconds after it.
+            usual = 2.0 * self._tiles.value[2] + 0.5
+            faded = self._leap * np.float32(math.exp(-step_s / LEAP_S))
+            self._leap = np.asarray(np.maximum(moved / usual, faded), np.float32)
+            moved = np.minimum(moved, usual)
         gain = np.float32(1.0 - math.exp(-step_s / ACTIVITY_S))
         self._activity = moved if self._activity is None else self._activity + gain * (moved - self._activity)
         self._mean = mean
@@ -188,7 +197,8 @@ class HealthChecks:
         # What is not behind the cover must look as it did and go on moving: else the scene changed, or the
         # car stands.
         rest = textured & ~dark
-        same = float(np.median(np.abs(past[0] - mean)[rest])) < REST_LEVELS
+        leapt = float(np.quantile(self._leap[~dark], 0.25)) > LEAP  # after a cut, hardly a patch has not
+        same = not leapt and float(np.median(np.abs(past[0] - mean)[rest])) < REST_LEVELS
         alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
         if not (same and alive):
             return state, 0.0

@@ -1,0 +1,212 @@
+"""Channels, thresholds and the detector: pure, so they are fed scripted scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from engines.decision import Calibration, Channel, Channels, Rule, calibrate, held_peak, run_channels
+from engines.density import Scores
+from engines.errors import CalibrationError
+from monitor.detector import Detector, Sample
+from monitor.events import Event, Fault, Phase, Verdict
+from monitor.health import Health
+
+RANDOM = np.random.default_rng(3)
+RULE = Rule()
+FPS = 10.0
+WITHIN = np.eye(2)
+
+
+def calibration(rule: Rule = RULE) -> Calibration:
+    channels = (Channel("domain", 20.0, 10.0), Channel("departure", 3.0, 0.5))
+    return Calibration(rule, channels, "drive", 9, 60.0, 12.0)
+
+
+def health(suspect: Fault | None = None, still_s: float = 0.0) -> Health:
+    return Health(suspect, 1.0, 0.5, 0.0, 0.0, still_s, 0.0, 0.0, 0.0)
+
+
+def samples(script: Iterable[tuple[float, float, Fault | None]], fps: float = FPS) -> list[Sample]:
+    """(seconds, surprise, suspected fault) stretches, one after another."""
+    result: list[Sample] = []
+    for seconds, surprise, suspect in script:
+        for _ in range(round(seconds * fps)):
+            result.append(Sample(len(result) / fps, surprise, np.zeros(2), health(suspect)))
+    return result
+
+
+def run(stream: list[Sample]) -> list[Event]:
+    detector = Detector("cam", calibration(), WITHIN)
+    events = [e for s in stream for e in detector.update(s).events]
+    return [*events, *detector.finish()]
+
+
+def told(events: list[Event]) -> list[tuple[str, str]]:
+    return [(e.phase.value, e.mode or e.kind.value) for e in events]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ([(30, 10, None)], []),
+        ([(10, 10, None), (0.5, 60, None), (10, 10, None)], []),
+        ([(10, 10, None), (8, 60, None), (10, 10, None)], [("start", "left_domain"), ("end", "left_domain")]),
+        ([(10, 10, None), (8, 60, None)], [("start", "left_domain"), ("end", "left_domain")]),
+        # Inside the hysteresis an event goes on: 19 is below the threshold of 20 and above the clearing level.
+        (
+            [(10, 10, None), (8, 60, None), (9, 19, None), (1, 60, None)],
+            [("start", "left_domain"), ("end", "left_domain")],
+        ),
+        ([(5, 10, None), (3, 10, Fault.BLACK), (5, 10, None)], [("start", "black"), ("end", "black")]),
+        ([(5, 10, None), (0.3, 10, Fault.BLACK), (5, 10, None)], []),
+        # A broken picture says nothing of the scene, however strange its score.
+        ([(5, 10, None), (5, 900, Fault.BLUR), (5, 10, None)], [("start", "blur"), ("end", "blur")]),
+        (
+            [(10, 10, None), (5, 60, None), (5, 60, Fault.BLACK), (3, 10, None)],
+            [("start", "left_domain"), ("end", "left_domain"), ("start", "black"), ("end", "black")],
+        ),
+    ],
+    ids=[
+        "clean",
+        "too short",
+        "city",
+        "ends in the city",
+        "hysteresis",
+        "black",
+        "flash",
+        "blur",
+        "fault outranks domain",
+    ],
+)
+def test_scripts_give_the_events_expected(
+    script: list[tuple[float, float, Fault | None]], expected: list[tuple[str, str]]
+) -> None:
+    events = [e for e in run(samples(script)) if e.phase is not Phase.UPDATE]
+    assert told(events) == expected
+
+
+def test_long_events_are_updated_and_keep_their_number() -> None:
+    events = run(samples([(10, 10, None), (35, 60, None), (10, 10, None)]))
+    assert [e.phase for e in events].count(Phase.UPDATE) == 3
+    assert {e.number for e in events} == {1}
+    assert events[-1].end_s is not None
+    assert events[-1].end_s < events[-1].time_s
+
+
+@pytest.mark.parametrize("fps", [5.0, 10.0, 30.0])
+def test_onset_is_told_apart_from_detection(fps: float) -> None:
+    start = run(samples([(15, 10, None), (10, 60, None)], fps))[0]
+    assert abs(start.onset_s - 15.0) <= 1.0
+    assert RULE.confirm_s <= start.detected_s - 15.0 <= RULE.confirm_s + 1.0
+
+
+def test_refractory_time_keeps_a_second_event_back() -> None:
+    script = [(10.0, 10.0, None), (6.0, 60.0, None), (5.0, 10.0, None), (4.0, 60.0, None)]
+    starts = [e for e in run(samples(script)) if e.phase is Phase.START]
+    ends = [e for e in run(samples(script)) if e.phase is Phase.END]
+    assert all(s.detected_s >= ends[0].time_s + RULE.refractory_s for s in starts[1:])
+
+
+def test_departure_speaks_when_the_latent_moves_and_not_at_first() -> None:
+    still = [Sample(i / FPS, 10.0, RANDOM.normal(size=2) * 0.1, health()) for i in range(150)]
+    moved = [Sample((150 + i) / FPS, 10.0, np.array([9.0, 0.0]), health()) for i in range(60)]
+    events = run(still + moved)
+    assert told(events) == [("start", "left_domain"), ("end", "left_domain")]
+    assert events[0].channel == "departure"
+    assert abs(events[0].onset_s - 15.0) <= 1.0
+
+
+def test_the_same_samples_give_the_same_events() -> None:
+    stream = samples([(10, 10, None), (8, 60, None), (5, 10, Fault.WHITE), (8, 10, None)])
+    assert run(stream) == run(stream)
+
+
+def test_no_frames_begins_after_its_limit_and_ends_with_frames() -> None:
+    detector = Detector("cam", calibration(), WITHIN)
+    for sample in samples([(5, 10, None)]):
+        detector.update(sample)
+    assert detector.no_frames(6.0, 4.9, 3.0) == ()
+    (start,) = detector.no_frames(8.0, 4.9, 3.0)
+    assert (start.kind, start.mode, start.onset_s) == (Verdict.CAMERA_FAULT, "no_frames", 4.9)
+    assert detector.no_frames(9.0, 4.9, 3.0) == ()
+    after = [Sample(10.0 + i / FPS, 10.0, np.zeros(2), health()) for i in range(20)]
+    assert told([e for s in after for e in detector.update(s).events]) == [("end", "no_frames")]
+
+
+@pytest.mark.parametrize(
+    ("time_s", "surprise"), [(0.0, 10.0), (-1.0, 10.0), (1.0, math.nan), (1.0, math.inf)]
+)
+def test_impossible_samples_are_refused(time_s: float, surprise: float) -> None:
+    detector = Detector("cam", calibration(), WITHIN)
+    detector.update(Sample(0.0, 10.0, np.zeros(2), health()))
+    with pytest.raises(ValueError, match="cam: "):
+        detector.update(Sample(time_s, surprise, np.zeros(2), health()))
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 0.5, 2.0])
+def test_held_peak_equals_brute_force(hold_s: float) -> None:
+    times = np.cumsum(RANDOM.random(200) * 0.2)
+    values = RANDOM.normal(size=200)
+    values[:10], values[90:95] = np.nan, np.nan
+    best = -math.inf
+    for i in range(200):
+        inside = [j for j in range(i + 1) if times[j] >= times[i] - hold_s]
+        run_of = [j for j in range(i + 1) if np.isfinite(values[j : i + 1]).all()]
+        if np.isfinite(values[inside]).all() and run_of and times[i] - times[run_of[0]] >= hold_s:
+            best = max(best, values[inside].min())
+    assert held_peak(times, values, hold_s) == best
+
+
+def units(peaks: list[float]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    times = np.arange(0, 60, 0.1)
+    level = [np.where(times > 30, p, 0.0) for p in peaks]
+    return [(times, {"domain": v, "departure": v}) for v in level]
+
+
+def test_threshold_is_the_order_statistic_with_its_margin() -> None:
+    found = calibrate(units([1.0, 5.0, 3.0, 2.0]), RULE, "drive")
+    channel = found.channel("domain")
+    assert channel.threshold == pytest.approx(channel.typical + RULE.margin * (5.0 - channel.typical))
+    assert found.false_alarms_per_hour == pytest.approx(2 / 5 * 3600 / 59.9, rel=0.01)
+
+
+def test_a_looser_budget_takes_a_lower_threshold() -> None:
+    peaks = [float(i) for i in range(1, 40)]
+    tight = calibrate(units(peaks), RULE, "drive")
+    loose = calibrate(units(peaks), RULE, "drive", budget_per_hour=4 * tight.false_alarms_per_hour)
+    assert loose.channel("domain").threshold < tight.channel("domain").threshold
+    assert loose.false_alarms_per_hour <= 4 * tight.false_alarms_per_hour * (1 + 1e-9)
+
+
+def test_an_unsupported_budget_is_refused_with_what_it_needs() -> None:
+    with pytest.raises(CalibrationError, match=r"0\.1 false alarms per hour needs about 20 h.*support 24"):
+        calibrate(units([1.0, 2.0, 3.0, 4.0]), RULE, "drive", budget_per_hour=0.1)
+
+
+def test_too_few_units_are_refused() -> None:
+    with pytest.raises(CalibrationError, match="at least 3 held-out drives"):
+        calibrate(units([1.0, 2.0]), RULE, "drive")
+
+
+def test_channels_hardly_depend_on_the_frame_rate() -> None:
+    levels = []
+    for fps in (10, 30):
+        times = np.arange(0, 40, 1 / fps)
+        latent = np.stack([np.where(times > 20, 4.0, 0.0), np.zeros_like(times)], 1)
+        surprise = np.where(times > 20, 50.0, 10.0)
+        zeros = np.zeros_like(times)
+        found = run_channels(list(times), Scores(surprise, zeros, zeros, zeros, latent), WITHIN, RULE)
+        levels.append([np.interp([5, 21, 23, 39], times, found[name]) for name in ("domain", "departure")])
+    np.testing.assert_allclose(levels[0], levels[1], rtol=0.08, atol=0.05)
+
+
+def test_a_skipped_frame_leaves_no_trace() -> None:
+    channels = Channels(RULE, WITHIN)
+    for i in range(100):
+        before = channels.update(i / FPS, 10.0, np.zeros(2))
+    assert channels.skip(10.0) == before
+    assert channels.update(10.1, 10.0, np.zeros(2)) == before
