@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -19,6 +15,7 @@ from rich.text import Text
 from monitor.alerts import Alert, Level, encode
 from monitor.cursor import Notice
 from monitor.events import Verdict
+from monitor.signals import stop_on_signal
 from monitor.subscriber import Subscriber
 from monitor.wire import Curve
 
@@ -54,7 +51,7 @@ def watch(
         raise typer.BadParameter("must be given together", param_hint="--key and --server-key")
     curve = None if key is None or server_key is None else Curve(key, server_key)
     out = Console(soft_wrap=True, highlight=False)
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         subscriber = Subscriber(endpoint, since, camera, kind, curve=curve, notify=_tell)
         try:
             with subscriber:
@@ -103,19 +100,3 @@ def _printable(text: str) -> str:
 
 def _tell(notice: Notice) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(Text(_printable(notice.text), "yellow"))
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event for as long as the block runs."""
-    stop = threading.Event()
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
