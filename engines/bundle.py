@@ -29,6 +29,8 @@ from engines.errors import BundleError, OutputError
 from engines.frames import Image
 
 SCHEMA = 1
+REQUIRED = ("model.onnx", "density.npz", "probes.npz")
+NO_SEAL = 64 * "0"
 
 
 class TaughtDrive(msgspec.Struct, frozen=True):
@@ -48,7 +50,10 @@ class Encoder(msgspec.Struct, frozen=True):
 
 class Manifest(msgspec.Struct, frozen=True):
     """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays
-    readable."""
+    readable.
+
+    files: the sha256 of every other file. seal: that of this one, with zeros in its own place.
+    """
 
     schema: int
     name: str
@@ -64,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
     calibration: Calibration
     notes: tuple[str, ...]
     files: dict[str, str]
+    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,9 +140,33 @@ def _read_manifest(path: Path) -> Manifest:
         schema = msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise BundleError(path, f"must have schema {SCHEMA} or older, got {schema}", "upgrade sightline")
-        return msgspec.json.decode(file.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(file, f"must be a valid manifest: {error}", "copy the bundle again") from error
+    if manifest.seal != _seal(file.read_bytes(), manifest.seal):
+        raise BundleError(file, "must be as it was written, but was changed", "copy the bundle again")
+    missing = [name for name in REQUIRED if name not in manifest.files]
+    if missing:
+        raise BundleError(file, f"must vouch for {missing[0]}, but does not", "make the bundle again")
+    return manifest
+
+
+def _seal(data: bytes, seal: str) -> str:
+    """The sha256 of a manifest's bytes with zeros in place of its ``seal``."""
+    return _sha256(data.replace(seal.encode(), NO_SEAL.encode())) if len(seal) == len(NO_SEAL) else NO_SEAL
+
+
+def check_target(path: Path) -> None:
+    """Raise OutputError where a bundle could not be written: to be asked before the work that leads to one."""
+    if path.exists() and not (path / "bundle.json").is_file():
+        raise OutputError(
+            path, "must be a new name or an older bundle; something else is there", "choose another --out"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=path.parent).cleanup()
+    except OSError as error:
+        raise OutputError(path, f"must be writable: {error.strerror}", "choose another --out") from error
 
 
 def write_bundle(
@@ -150,10 +180,7 @@ def write_bundle(
     """Write a bundle under a temporary name beside ``path``, then rename: it is whole or absent. An older
     bundle there is replaced."""
     path = Path(path)
-    if path.exists() and not (path / "bundle.json").is_file():
-        raise OutputError(
-            path, "must be a new name or an older bundle; something else is there", "choose another --out"
-        )
+    check_target(path)
     contents: dict[str, bytes] = {
         "model.onnx": model,
         "density.npz": _packed(_pack(density)),
@@ -162,10 +189,10 @@ def write_bundle(
         ),
         **{f"normal/{name}": data for name, data in thumbnails.items()},
     }
-    manifest = msgspec.structs.replace(
-        manifest, files={name: _sha256(data) for name, data in contents.items()}
-    )
-    contents["bundle.json"] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    files = {name: _sha256(data) for name, data in contents.items()}
+    manifest = msgspec.structs.replace(manifest, files=files, seal=NO_SEAL)
+    unsealed = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    contents["bundle.json"] = unsealed.replace(NO_SEAL.encode(), _seal(unsealed, NO_SEAL).encode())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

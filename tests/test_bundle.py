@@ -57,6 +57,17 @@ def test_one_flipped_byte_is_noticed(name: str, bundle: Path) -> None:
     assert name in str(caught.value)
 
 
+def test_any_flipped_byte_of_the_manifest_is_noticed(bundle: Path) -> None:
+    """A threshold with one digit changed is still JSON, and would raise alarms nobody promised."""
+    manifest = (bundle / "bundle.json").read_bytes()
+    for place in range(0, len(manifest), 7):
+        damaged = bytearray(manifest)
+        damaged[place] ^= 1
+        (bundle / "bundle.json").write_bytes(bytes(damaged))
+        with pytest.raises(BundleError):
+            open_bundle(bundle)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "density.npz"])
 def test_a_missing_file_is_named(name: str, bundle: Path) -> None:
     (bundle / name).unlink()

@@ -40,6 +40,8 @@ MOST_PROBED = 200
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
 MOST_BLOCKS = 20
+STILL = 1e-5
+"""Features that differ by less than this share of the largest are one picture and float32's rounding."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +102,8 @@ def held_out_units(footage: Footage, rule: Rule) -> tuple[str, list[Unit]]:
         for low, high in pairwise(edges):
             mine = footage.drives == footage.drives[rows[0]]
             inside = np.flatnonzero(mine & (footage.times_s >= low) & (footage.times_s < high))
+            if not inside.size:  # a hole in the recording
+                continue
             guarded = (footage.times_s >= low - rule.guard_s) & (footage.times_s < high + rule.guard_s)
             units.append(Unit(int(inside[0]), int(inside[-1]) + 1, mine & guarded))
     return "block", units
@@ -128,6 +132,10 @@ def fit(
             "fit",
             f"needs at least 8 frames of normal footage, got {len(footage.features)}",
             "give more footage",
+        )
+    if np.ptp(footage.features, axis=0).max() <= STILL * np.abs(footage.features).max():
+        raise CalibrationError(
+            "fit", "the footage must vary; every frame has the same feature", "give footage of driving"
         )
     latent, beside = footage.features, [e.features.astype(np.float64) for e in other]
     shipped = background if projection is not None else None
@@ -158,12 +166,7 @@ def _own_projection(footage: Footage, other: Sequence[Encoded], dimensions: int)
         extra = join(other)
         features = np.concatenate([features, extra.features])
         drives = np.concatenate([drives, extra.drives + drives.max() + 1])
-    projection = fit_projection(features, drive_weights(drives), min(dimensions, len(features) - 1))
-    if not projection.scale.size:
-        raise CalibrationError(
-            "fit", "the footage must vary; every frame has the same feature", "give real footage"
-        )
-    return projection
+    return fit_projection(features, drive_weights(drives), min(dimensions, len(features) - 1))
 
 
 def _thinned(latent: Floats, drives: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, write_bundle
+from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
 from engines.console import console
 from engines.decision import CHANNELS, UNITS, Rule
 from engines.density import Floats, pooled, reference_scores
@@ -40,7 +40,9 @@ def fit_command(
     encoder: Annotated[str, typer.Option(help="A shipped encoder or an ONNX file.")] = DEFAULT,
     budget: Annotated[
         float | None,
-        typer.Option(help="False alarms per hour to allow; by default the least the footage supports."),
+        typer.Option(
+            min=1e-6, help="False alarms per hour to allow; by default the least the footage supports."
+        ),
     ] = None,
     own_projection: Annotated[
         bool,
@@ -55,7 +57,7 @@ def fit_command(
             help="Score against the background density; by default only with --other.",
         ),
     ] = None,
-    rate: Annotated[float, typer.Option(help="Frames per second to learn from.")] = 10.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames per second to learn from.")] = 10.0,
 ) -> None:
     """Teach a bundle from footage of normal driving.
 
@@ -63,6 +65,7 @@ def fit_command(
 
         sightline fit --normal drives/ --out highway.bundle
     """
+    check_target(out)
     say = console()
     name, model, background = open_encoder(encoder)
     input_size(model)
