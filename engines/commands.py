@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +11,11 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from engines.bench import flops_per_frame, measure, sgemm_peak
 from engines.bundle import Bundle, open_bundle
 from engines.console import console
 from engines.errors import EngineError, OutputError
-from engines.graph import OUTPUTS
+from engines.graph import load_graph
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.verify import verify_engine
 
@@ -62,26 +61,34 @@ def bench(
 ) -> None:
     """Measure frames/s and latency per batch size, and what Engine.score adds to the bare library call.
 
-    The two calls alternate, so that a noisy machine disturbs both alike. Example:
+    The share is that of the machine's own float32 matrix product (numpy's): a rough figure of what a better engine
+    could still gain. Example:
 
         sightline bench highway.bundle --batch 1 --batch 16
     """
     opened, engine = _engine(bundle, backend)
     frames = opened.probes().frames
-    rows = [_timed(engine, np.resize(frames, (n, *frames.shape[1:])), seconds) for n in batch or (1, 4, 16)]
+    flops, peak = flops_per_frame(load_graph(opened.model_path)), sgemm_peak()
+    speeds = [
+        measure(engine, np.resize(frames, (n, *frames.shape[1:])), seconds) for n in batch or (1, 4, 16)
+    ]
     table = Table(title=f"{opened.manifest.name}: {backend}")
-    headings = ("batch", "frames/s median", "best", "latency p50 ms", "p99 ms", "over the bare call")
+    headings = ("batch", "frames/s median", "best", "latency p50 ms", "p99 ms", "over the bare call", "share")
     for heading in headings:
         table.add_column(heading, justify="right")
-    for r in rows:
+    for s in speeds:
         table.add_row(
-            f"{r['batch']}", f"{r['frames_per_s']:.0f}", f"{r['best_frames_per_s']:.0f}",
-            f"{r['p50_ms']:.2f}", f"{r['p99_ms']:.2f}", f"{r['overhead_ms']:+.3f} ms",
+            f"{s.batch}", f"{s.frames_per_s:.0f}", f"{s.best_frames_per_s:.0f}", f"{s.p50_ms:.2f}", f"{s.p99_ms:.2f}",
+            f"{s.overhead_ms:+.3f} ms ({s.overhead_percent:+.1f} %)", f"{s.best_frames_per_s * flops / peak:.0%}",
         )  # fmt: skip
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     console().print(table)
-    console().print(f"peak memory {memory_mb:.0f} MB")
-    _write(json, {"bundle": opened.sha256, "backend": backend, "batches": rows, "peak_memory_mb": memory_mb})
+    console().print(
+        f"{flops / 1e9:.2f} GFLOP a frame; this machine's matrix product reaches {peak / 1e9:.0f} GFLOP/s; "
+        f"peak memory {memory_mb:.0f} MB"
+    )
+    figures = {"gflop_per_frame": flops / 1e9, "matmul_gflop_per_s": peak / 1e9, "peak_memory_mb": memory_mb}
+    _write(json, {"bundle": opened.sha256, "backend": backend, "batches": speeds, **figures})
 
 
 def _engine(path: Path, backend: str) -> tuple[Bundle, OnnxRuntimeEngine]:
@@ -89,31 +96,6 @@ def _engine(path: Path, backend: str) -> tuple[Bundle, OnnxRuntimeEngine]:
         raise EngineError(backend, f"must be one of {', '.join(BACKENDS)}", "check --backend")
     bundle = open_bundle(path)
     return bundle, BACKENDS[backend](bundle.model_path)
-
-
-def _timed(engine: OnnxRuntimeEngine, frames: np.ndarray, seconds: float) -> dict[str, float]:
-    def bare() -> None:
-        engine.session.run(list(OUTPUTS), {"images": frames})
-
-    calls: tuple[Callable[[], object], ...] = (lambda: engine.score(frames), bare)
-    times: tuple[list[float], list[float]] = ([], [])
-    for call in calls * 3:
-        call()
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        for call, spent in zip(calls, times, strict=True):
-            started = time.perf_counter()
-            call()
-            spent.append(time.perf_counter() - started)
-    scored, plain = (np.array(t) for t in times)
-    return {
-        "batch": len(frames),
-        "frames_per_s": float(len(frames) / np.median(scored)),
-        "best_frames_per_s": float(len(frames) / scored.min()),
-        "p50_ms": 1e3 * float(np.median(scored)),
-        "p99_ms": 1e3 * float(np.percentile(scored, 99)),
-        "overhead_ms": 1e3 * float(np.median(scored) - np.median(plain)),
-    }
 
 
 def _write(path: Path | None, result: dict[str, Any]) -> None:

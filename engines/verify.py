@@ -37,10 +37,11 @@ def verify_engine(engine: OnnxRuntimeEngine, bundle: Bundle) -> list[Check]:
     checks = [compare(f.name, getattr(scores, f.name), getattr(reference, f.name)) for f in fields(Scores)]
     stored = scores.surprise[: len(probes.frames)]
     checks.append(compare("surprise as when taught", stored, probes.scores.surprise, LIMIT_BATCH_NATS))
-    singly = np.concatenate([engine.score(frame[None]).surprise for frame in frames])
-    checks.append(
-        compare("surprise one by one", singly, scores.surprise.astype(np.float64), LIMIT_BATCH_NATS)
-    )
+    singly = [engine.score(frame[None]) for frame in frames]
+    for name in ("surprise", "background", "damage"):
+        alone = np.concatenate([getattr(one, name) for one in singly])
+        together = getattr(scores, name).astype(np.float64)
+        checks.append(compare(f"{name} one by one", alone, together, LIMIT_BATCH_NATS))
     return checks
 
 
@@ -56,10 +57,14 @@ def compare(name: str, got: np.ndarray, wanted: np.ndarray, floor: float = LIMIT
 
 
 def far_frames(frames: Image) -> Image:
-    """Black, white, grey, noise, and a frame of ``frames`` upside down, inverted and in stripes."""
+    """Black, white, grey, noise, stripes, a frame of ``frames`` upside down and inverted, and blends of it with
+    such pictures, out to twice as far and away from them."""
     height, width = frames.shape[1:3]
     flat = [np.full((height, width, 3), level, np.uint8) for level in (0, 1, 127, 254, 255)]
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     stripes = np.zeros((height, width, 3), np.uint8)
     stripes[:, ::2] = 255
-    return np.stack([*flat, noise, stripes, frames[0, ::-1], 255 - frames[0]])
+    start, ends = frames[0].astype(np.float32), (flat[0], flat[-1], noise, frames[-1, ::-1])
+    blends = [start + share * (end - start) for end in ends for share in (-1.0, 0.25, 0.5, 2.0)]
+    reached = np.clip(np.stack(blends), 0, 255).astype(np.uint8)
+    return np.concatenate([np.stack([*flat, noise, stripes, frames[0, ::-1], 255 - frames[0]]), reached])

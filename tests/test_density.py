@@ -167,3 +167,28 @@ def test_fused_graph_equals_the_reference(size: int, support_scale: float) -> No
         assert (np.abs(values - wanted) <= np.maximum(1e-3, 1e-6 * np.abs(wanted))).all(), name
     if support_scale > 1:
         assert reference.surprise.max() > support_scale**2
+
+
+def test_whitening_of_steady_footage_keeps_its_precision() -> None:
+    """Frames that hardly differ are stretched ten thousandfold: in float32 their scores were wrong by 1e-2 nat."""
+    rng = np.random.default_rng(3)
+    mean = rng.normal(size=12)
+    mean /= np.linalg.norm(mean)
+    basis = np.linalg.qr(rng.normal(size=(12, 8)))[0]
+    projection = Projection(mean, basis, np.full(8, 1e-4))
+    kde = some_kde(300, 8, 0.5)
+    density = Density(np.eye(1), projection, kde, None, None, None, np.eye(8))
+    latent = kde.support[:64] + rng.normal(size=(64, 8)) * np.geomspace(0.1, 30.0, 64)[:, None]
+    late = (mean + (latent * projection.scale) @ basis.T).astype(np.float32)
+    wanted = reference_scores(density, late, None).surprise
+    limit = np.maximum(1e-3, 1e-6 * np.abs(wanted))
+
+    def difference(precision: type[np.floating]) -> np.ndarray:
+        graph = fuse(identity_encoder(), density, precision).SerializeToString()
+        (got,) = onnxruntime.InferenceSession(graph).run(
+            ["surprise"], {"late_in": late, "early_in": late[:, :5]}
+        )
+        return np.abs(got - wanted)
+
+    assert (difference(np.float64) <= 0.1 * limit).all()
+    assert (difference(np.float32) > limit).any()

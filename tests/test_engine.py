@@ -29,7 +29,7 @@ def frames(count: int) -> np.ndarray:
 def test_engine_equals_the_reference(rendered_bundle: Path, engine: OnnxRuntimeEngine) -> None:
     checks = verify_engine(engine, open_bundle(rendered_bundle))
     assert [c for c in checks if not c.passed] == []
-    assert len(checks) == 7
+    assert len(checks) == 9
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 16, 40])
@@ -109,7 +109,9 @@ def test_verify_and_bench_write_what_they_print(rendered_bundle: Path, tmp_path:
     assert all(c["passed"] for c in json.loads((tmp_path / "v.json").read_text())["checks"])
     done = sightline("bench", rendered_bundle, "--batch", 2, "--seconds", 0.2, "--json", tmp_path / "b.json")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "b.json").read_text())["batches"][0]["frames_per_s"] > 0
+    figures = json.loads((tmp_path / "b.json").read_text())
+    assert figures["batches"][0]["frames_per_s"] > 0
+    assert 0.01 < figures["gflop_per_frame"] < 10
 
 
 def test_verify_refuses_an_unknown_backend(rendered_bundle: Path) -> None:
