@@ -128,7 +128,10 @@ class Recording:
             self.frames += 1
             # Half a millisecond of slack keeps 1/30 s steps from slipping by one frame through rounding.
             if frame.time_s >= due_s - 5e-4:
-                due_s = (frame.time_s if due_s == -np.inf else due_s) + self.every_s
+                # A little lag is kept, so that jitter costs no frames; the lag of a hole would be made up by a
+                # burst of them.
+                behind = frame.time_s - due_s >= 2 * self.every_s
+                due_s = (frame.time_s if behind else due_s) + self.every_s
                 yield frame
         if not self.frames:
             raise InputError(
@@ -175,6 +178,11 @@ class Recording:
                 index += 1
             if stream.frames and index < 0.98 * stream.frames - 1:
                 self.notes.append(f"truncated: {index} of {stream.frames} frames could be read")
+            # Matroska counts no frames, but its header states a duration, that of the longest stream.
+            alone = "matroska" in container.format.name and len(container.streams) == 1
+            stated_s = float(container.duration or 0) / 1e6 if alone else 0.0
+            if index and last_s + step_s < 0.98 * stated_s - 1.0:
+                self.notes.append(f"truncated: {last_s + step_s:.1f} of {stated_s:.1f} s could be read")
 
     def _images(self) -> Iterator[Frame]:
         height, width = self.size
