@@ -92,8 +92,9 @@ class Detector:
         return (*ended, self._say(Phase.START, time_s))
 
     def finish(self) -> tuple[Event, ...]:
-        """End an event that is still open, at the stream's last moment."""
-        return tuple(self._end(self._last_s)) if self._open is not None else ()
+        """End an event that is still open, at the stream's last moment: its last frame, or the moment when the
+        want of frames was told."""
+        return tuple(self._end(max(self._last_s, self._open.time_s))) if self._open is not None else ()
 
     def _advance(self, sample: Sample) -> Levels:
         if sample.health.suspect is not None or (
