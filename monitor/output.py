@@ -32,12 +32,20 @@ def whole_file(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
         partial.unlink(missing_ok=True)
 
 
-def check_writable(path: Path | None) -> None:
+def check_outputs(*wanted: Path | None) -> None:
     """Raise OutputError now rather than after an hour's work."""
-    if path is not None and not path.parent.is_dir():
-        raise OutputError(
-            path, f"must be in a folder that exists; {path.parent} does not", "make the folder first"
-        )
+    paths = [path for path in wanted if path is not None]
+    for path in paths:
+        if not path.parent.is_dir():
+            raise OutputError(
+                path, f"must be in a folder that exists; {path.parent} does not", "make the folder first"
+            )
+        if path.is_dir():
+            raise OutputError(path, "must be a file, is a folder", "name a file in it")
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise OutputError(path, "must be the file of one output, is that of two", "name two files")
 
 
 def score_row(watched: Watched) -> tuple[Any, ...]:

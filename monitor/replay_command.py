@@ -20,7 +20,7 @@ from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.alerts import Model, alert
 from monitor.events import Event, Phase
 from monitor.journal import Journal
-from monitor.output import ScoreFile, check_writable, whole_file
+from monitor.output import ScoreFile, check_outputs, whole_file
 from monitor.pipeline import BATCH, Watched
 from monitor.publisher import Publisher
 from monitor.replay import Trace, as_array, replay
@@ -53,7 +53,7 @@ def replay_command(
     ] = None,
     journal: Annotated[Path, typer.Option(help="Journal of published alerts.")] = Path("replay.journal"),
     fps: Annotated[
-        float | None, typer.Option(help="Images per second of folders of images (10 if not given).")
+        float | None, typer.Option(min=0.1, help="Images per second of folders of images (10 if not given).")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Frames scored per call.")] = BATCH,
 ) -> None:
@@ -63,8 +63,7 @@ def replay_command(
 
         sightline replay drive.mp4 --bundle highway.bundle --report drive.html
     """
-    for path in (scores, events, report):
-        check_writable(path)
+    check_outputs(scores, events, report)
     opened = open_bundle(bundle)
     drives = find_drives(paths)
     engine = OnnxRuntimeEngine(opened.model_path)
