@@ -36,7 +36,8 @@ def verify_engine(engine: OnnxRuntimeEngine, bundle: Bundle) -> list[Check]:
     reference = reference_scores(bundle.density, *engine.features(frames))
     checks = [compare(f.name, getattr(scores, f.name), getattr(reference, f.name)) for f in fields(Scores)]
     stored = scores.surprise[: len(probes.frames)]
-    checks.append(compare("surprise as when taught", stored, probes.scores.surprise, LIMIT_BATCH_NATS))
+    # Taught on another processor, the encoder may have rounded otherwise: the wider limit.
+    checks.append(compare("surprise as when taught", stored, probes.scores.surprise))
     singly = [engine.score(frame[None]) for frame in frames]
     for name in ("surprise", "background", "damage"):
         alone = np.concatenate([getattr(one, name) for one in singly])
