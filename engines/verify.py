@@ -15,6 +15,9 @@ LIMIT_NATS = 1e-3
 LIMIT_RELATIVE = 1e-6
 """An output may differ from the reference by the larger of the two: down to log p = -1000 the first decides."""
 LIMIT_BATCH_NATS = 1e-4
+LIMIT_STORED_NATS = 1e-2
+"""Taught on another processor, the encoder may have rounded float32 otherwise, which whitening amplifies: without
+the runtime's fusions, scores of noise differ by 3e-3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,7 @@ def verify_engine(engine: OnnxRuntimeEngine, bundle: Bundle) -> list[Check]:
     reference = reference_scores(bundle.density, *engine.features(frames))
     checks = [compare(f.name, getattr(scores, f.name), getattr(reference, f.name)) for f in fields(Scores)]
     stored = scores.surprise[: len(probes.frames)]
-    # Taught on another processor, the encoder may have rounded otherwise: the wider limit.
-    checks.append(compare("surprise as when taught", stored, probes.scores.surprise))
+    checks.append(compare("surprise as when taught", stored, probes.scores.surprise, LIMIT_STORED_NATS))
     singly = [engine.score(frame[None]) for frame in frames]
     for name in ("surprise", "background", "damage"):
         alone = np.concatenate([getattr(one, name) for one in singly])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from engines.bundle import open_bundle
@@ -30,6 +31,33 @@ def test_engine_equals_the_reference(rendered_bundle: Path, engine: OnnxRuntimeE
     checks = verify_engine(engine, open_bundle(rendered_bundle))
     assert [c for c in checks if not c.passed] == []
     assert len(checks) == 9
+
+
+def test_another_rounding_of_the_encoder_is_no_disagreement(rendered_bundle: Path) -> None:
+    """Without its fusions the runtime rounds float32 as another processor might; verify called that a failure."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    engine = OnnxRuntimeEngine(rendered_bundle / "model.onnx")
+    engine.session = onnxruntime.InferenceSession(str(rendered_bundle / "model.onnx"), options)
+    assert [c for c in verify_engine(engine, open_bundle(rendered_bundle)) if not c.passed] == []
+
+
+class Mirrored:
+    """A runtime whose pictures arrive with their colours swapped."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        swapped = {name: np.ascontiguousarray(images[..., ::-1]) for name, images in feeds.items()}
+        return list(self._session.run(names, swapped))
+
+
+def test_other_pictures_than_the_taught_are_a_disagreement(rendered_bundle: Path) -> None:
+    engine = OnnxRuntimeEngine(rendered_bundle / "model.onnx")
+    engine.session = Mirrored(engine.session)
+    failed = [c.name for c in verify_engine(engine, open_bundle(rendered_bundle)) if not c.passed]
+    assert failed == ["surprise as when taught"]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 16, 40])
