@@ -37,7 +37,7 @@ def measure(engine: OnnxRuntimeEngine, frames: Image, seconds: float) -> Speed:
     """Time ``engine.score(frames)`` and the bare library call in turns, so that a noisy machine disturbs both alike."""
 
     def bare() -> None:
-        engine.session.run(list(OUTPUTS), {"images": frames})
+        engine.session.run(list(OUTPUTS), {engine.input: frames})
 
     calls: tuple[Callable[[], object], ...] = (lambda: engine.score(frames), bare)
     times: tuple[list[float], list[float]] = ([], [])

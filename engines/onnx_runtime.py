@@ -38,20 +38,20 @@ class OnnxRuntimeEngine:
                 where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle"
             ) from error
         shape = self.session.get_inputs()[0].shape
-        self._input = self.session.get_inputs()[0].name
+        self.input = self.session.get_inputs()[0].name
         self.input_size: tuple[int, int] = (int(shape[1]), int(shape[2]))
         self.outputs = tuple(o.name for o in self.session.get_outputs())
 
     def score(self, images: Image) -> Scores:
         """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
-        values = self.session.run(list(OUTPUTS), {self._input: self._checked(images)})
+        values = self.session.run(list(OUTPUTS), {self.input: self._checked(images)})
         return Scores(*values)
 
     def features(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the encoder's late map (N×C×h×w or N×C) and early statistics (N×E, or None if it has
         none)."""
         names = [n for n in ("late", "early") if n in self.outputs]
-        values = self.session.run(names, {self._input: self._checked(images)})
+        values = self.session.run(names, {self.input: self._checked(images)})
         return values[0], values[1] if len(values) > 1 else None
 
     def _checked(self, images: Image) -> Image:
