@@ -105,10 +105,13 @@ def test_onset_is_told_apart_from_detection(fps: float) -> None:
 
 
 def test_refractory_time_keeps_a_second_event_back() -> None:
-    script = [(10.0, 10.0, None), (6.0, 60.0, None), (5.0, 10.0, None), (4.0, 60.0, None)]
-    starts = [e for e in run(samples(script)) if e.phase is Phase.START]
-    ends = [e for e in run(samples(script)) if e.phase is Phase.END]
-    assert all(s.detected_s >= ends[0].time_s + RULE.refractory_s for s in starts[1:])
+    script = [(10.0, 10.0, None), (6.0, 60.0, None), (5.0, 10.0, None), (14.0, 60.0, None)]
+    events = run(samples(script))
+    first, second = (e for e in events if e.phase is Phase.START)
+    ended_s = next(e.time_s for e in events if e.phase is Phase.END)
+    # Without it the second event would be believed confirm_s after the scene changed again, at 21 s.
+    assert second.detected_s >= ended_s + RULE.refractory_s > 21.0 + RULE.confirm_s
+    assert first.number + 1 == second.number
 
 
 def test_departure_speaks_when_the_latent_moves_and_not_at_first() -> None:
