@@ -142,10 +142,11 @@ class Detector:
 
     def _domain(self, sample: Sample, levels: Levels) -> list[Event]:
         now = sample.time_s
-        if sample.health.suspect is not None or (
-            self._open is not None and self._open.kind == Verdict.CAMERA_FAULT
-        ):
+        if self._open is not None and self._open.kind == Verdict.CAMERA_FAULT:
             self._above_since = None
+            return []
+        if sample.health.suspect is not None:
+            # Undecided: a suspicion that comes and goes must not keep the scene's own evidence from being believed.
             return []
         excess = {name: self._excess(name, getattr(levels, name)) for name in CHANNELS}
         loudest = max(excess, key=lambda name: excess[name])
