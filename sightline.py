@@ -10,9 +10,8 @@ from typing import Any
 
 import typer
 
+from engines import __version__
 from engines.errors import SightlineError
-
-__version__ = "0.1.0"
 
 
 @dataclass(frozen=True, slots=True)

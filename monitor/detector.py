@@ -151,7 +151,7 @@ class Detector:
         excess = {name: self._excess(name, getattr(levels, name)) for name in CHANNELS}
         loudest = max(excess, key=lambda name: excess[name])
         if self._open is not None:
-            return self._end_domain(now, levels, excess[loudest])
+            return self._end_domain(now, levels)
         if excess[loudest] <= 1.0 or now < self._domain_over_s + self._rule.refractory_s:
             self._above_since = None
             return []
@@ -170,7 +170,7 @@ class Detector:
             return 0.0
         return (value - channel.typical) / max(channel.threshold - channel.typical, 1e-9)
 
-    def _end_domain(self, now: float, levels: Levels, loudest: float) -> list[Event]:
+    def _end_domain(self, now: float, levels: Levels) -> list[Event]:
         assert self._open is not None
         self._note(getattr(levels, self._open.channel), now)
         cleared = all(not getattr(levels, name) > self._calibration.channel(name).clear for name in CHANNELS)

@@ -12,6 +12,7 @@ from typing import IO, Annotated
 import msgspec
 import typer
 
+from engines import __version__
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
 from engines.decision import CHANNELS, UNITS
@@ -26,7 +27,6 @@ from monitor.publisher import Publisher
 from monitor.replay import Trace, as_array, replay
 from monitor.report_words import clock, label
 
-VERSION = "0.1.0"
 DESCRIPTIONS = {
     "departure": "how far the scene has moved from the stream's own past, away from normal",
     "domain": "surprise, smoothed",
@@ -215,4 +215,6 @@ def _report(path: Path, bundle: Bundle, run: _Run) -> None:
         "sha256": bundle.sha256[:16],
     }
     command = " ".join(["sightline", *sys.argv[1:]])
-    report.write_report(path, report.Report("Sightline replay", facts, tuple(recordings), command, VERSION))
+    report.write_report(
+        path, report.Report("Sightline replay", facts, tuple(recordings), command, __version__)
+    )

@@ -12,6 +12,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
+from engines import __version__
 from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
 from engines.console import console
 from engines.decision import CHANNELS, UNITS, Rule
@@ -23,8 +24,6 @@ from engines.graph import fuse, input_size
 from engines.onnx_runtime import OnnxRuntimeEngine
 from training.encode import Encoded, encode, thumbnail
 from training.fit import Fitted, fit
-
-VERSION = "0.1.0"
 
 
 def fit_command(
@@ -98,7 +97,7 @@ def fit_command(
         schema=SCHEMA,
         name=out.stem,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=VERSION,
+        version=__version__,
         encoder=identity,
         input_size=engine.input_size,
         dimensions=fitted.density.projection.basis.shape[1],
@@ -158,9 +157,8 @@ def _tell(say: Console, bundle: Bundle, fitted: Fitted) -> None:
     say.print(
         f"[bold]budget[/]   this footage supports {calibration.false_alarms_per_hour:.3g} false alarms per hour of driving like it"
     )
-    hours = len(CHANNELS) / 1.0
     if calibration.false_alarms_per_hour > 1.0:
-        say.print(f"         for 1 per hour, teach about {hours:.0f} h of normal driving")
+        say.print(f"         for 1 per hour, teach about {len(CHANNELS)} h of normal driving")
     for note in manifest.notes:
         say.print(f"[yellow]note[/]     {note}")
     say.print(f"[bold]wrote[/]    {bundle.path} ({bundle.sha256[:12]})")
