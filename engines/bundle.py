@@ -11,24 +11,22 @@ normal/       thumbnails of normal footage, one drive after another
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
+from engines.arrays import npz, open_npz, pack, unpack
 from engines.decision import Calibration
-from engines.density import Density, Floats, Kde, Projection, Scores
 from engines.errors import BundleError, OutputError
 from engines.frames import Image
+from engines.scores import Density, Scores
 
-SCHEMA = 1
+SCHEMA = 2
 REQUIRED = ("model.onnx", "density.npz", "probes.npz")
 NO_SEAL = 64 * "0"
 
@@ -52,7 +50,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays
     readable.
 
-    files: the sha256 of every other file. seal: that of this one, with zeros in its own place.
+    density: what stands on the latent, in words. files: the sha256 of every other file. seal: that of this one,
+    with zeros in its own place.
     """
 
     schema: int
@@ -62,8 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
     encoder: Encoder
     input_size: tuple[int, int]
     dimensions: int
-    support: int
-    bandwidth: float
+    density: str
     relative: bool
     drives: tuple[TaughtDrive, ...]
     calibration: Calibration
@@ -104,7 +102,7 @@ class Bundle:
         return hashlib.sha256((self.path / "bundle.json").read_bytes()).hexdigest()
 
     def probes(self) -> Probes:
-        with _arrays(self.path / "probes.npz") as stored:
+        with open_npz(self.path / "probes.npz") as stored:
             scores = Scores(**{f.name: stored[f.name] for f in fields(Scores)})
             return Probes(stored["frames"], scores)
 
@@ -125,8 +123,8 @@ def open_bundle(path: Path | str) -> Bundle:
                 "must have the sha256 that bundle.json states; the file was changed",
                 "copy the bundle again",
             )
-    with _arrays(path / "density.npz") as stored:
-        density = _unpack(dict(stored))
+    with open_npz(path / "density.npz") as stored:
+        density = unpack(dict(stored))
     return Bundle(path, manifest, density)
 
 
@@ -138,8 +136,9 @@ def _read_manifest(path: Path) -> Manifest:
         )
     try:
         schema = msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).get("schema")
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise BundleError(path, f"must have schema {SCHEMA} or older, got {schema}", "upgrade sightline")
+        if isinstance(schema, int) and schema != SCHEMA:
+            remedy = "upgrade sightline" if schema > SCHEMA else "teach it again with this version"
+            raise BundleError(path, f"must have schema {SCHEMA}, got {schema}", remedy)
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(file, f"must be a valid manifest: {error}", "copy the bundle again") from error
@@ -183,8 +182,8 @@ def write_bundle(
     check_target(path)
     contents: dict[str, bytes] = {
         "model.onnx": model,
-        "density.npz": _packed(_pack(density)),
-        "probes.npz": _packed(
+        "density.npz": npz(pack(density)),
+        "probes.npz": npz(
             {"frames": probes.frames, **{f.name: getattr(probes.scores, f.name) for f in fields(Scores)}}
         ),
         **{f"normal/{name}": data for name, data in thumbnails.items()},
@@ -231,66 +230,3 @@ def _replace(partial: Path, path: Path) -> None:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _packed(arrays: Mapping[str, Any]) -> bytes:
-    """An ``.npz`` whose bytes depend on the arrays alone (numpy's own would hold the time of day)."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def _arrays(path: Path) -> np.lib.npyio.NpzFile:
-    try:
-        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            path, f"must be an .npz of plain arrays: {error}", "copy the bundle again"
-        ) from error
-
-
-def pack_projection(prefix: str, projection: Projection) -> dict[str, Floats]:
-    return {f"{prefix}.{f.name}": getattr(projection, f.name) for f in fields(Projection)}
-
-
-def pack_kde(prefix: str, kde: Kde) -> dict[str, Any]:
-    return {f"{prefix}.{f.name}": getattr(kde, f.name) for f in fields(Kde)}
-
-
-def unpack_projection(prefix: str, stored: Mapping[str, Any]) -> Projection:
-    return Projection(**{f.name: stored[f"{prefix}.{f.name}"] for f in fields(Projection)})
-
-
-def unpack_kde(prefix: str, stored: Mapping[str, Any]) -> Kde:
-    return Kde(
-        stored[f"{prefix}.support"], stored[f"{prefix}.log_weights"], float(stored[f"{prefix}.bandwidth"])
-    )
-
-
-def _pack(density: Density) -> dict[str, Any]:
-    arrays: dict[str, Any] = {"pooling": density.pooling, "within": density.within}
-    arrays |= pack_projection("projection", density.projection) | pack_kde("normal", density.normal)
-    if density.background is not None:
-        arrays |= pack_kde("background", density.background)
-    if density.early_projection is not None and density.early is not None:
-        arrays |= pack_projection("early_projection", density.early_projection) | pack_kde(
-            "early", density.early
-        )
-    return arrays
-
-
-def _unpack(stored: Mapping[str, Any]) -> Density:
-    has_early = "early.support" in stored
-    return Density(
-        pooling=stored["pooling"],
-        projection=unpack_projection("projection", stored),
-        normal=unpack_kde("normal", stored),
-        background=unpack_kde("background", stored) if "background.support" in stored else None,
-        early_projection=unpack_projection("early_projection", stored) if has_early else None,
-        early=unpack_kde("early", stored) if has_early else None,
-        within=stored["within"],
-    )

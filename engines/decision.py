@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.density import Floats, Scores
+from engines.density import Floats
 from engines.errors import CalibrationError
 
 CHANNELS = ("domain", "departure")
@@ -153,11 +153,17 @@ class Channels:
         return math.sqrt(max(float(moved @ self._within @ moved), 0.0) / self._dimensions)
 
 
-def run_channels(times_s: Sequence[float], scores: Scores, within: Floats, rule: Rule) -> dict[str, Floats]:
-    """Run the channels over one recorded stream; returns one array per channel (N), NaN where a channel has
-    no say yet."""
+def run_channels(
+    times_s: Sequence[float],
+    domain: NDArray[np.floating],
+    latent: NDArray[np.floating],
+    within: Floats,
+    rule: Rule,
+) -> dict[str, Floats]:
+    """Run the channels over one recorded stream of N relative surprises and N × d latents; returns one array per
+    channel (N), NaN where a channel has no say yet."""
     channels = Channels(rule, within)
-    domain, latent = scores.domain.astype(np.float64), scores.latent.astype(np.float64)
+    domain, latent = domain.astype(np.float64), latent.astype(np.float64)
     levels = [channels.update(t, float(s), z) for t, s, z in zip(times_s, domain, latent, strict=True)]
     return {name: np.array([getattr(level, name) for level in levels]) for name in CHANNELS}
 

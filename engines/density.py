@@ -1,15 +1,15 @@
-"""Projection and kernel density in numpy float64: the definition of every score, and the reference for every
+"""Projection and latent densities in numpy float64: the definition of every score, and the reference for every
 engine.
 
-A picture's feature is L2-normalised, centred, projected on a few directions and scaled to unit variance there
-(whitened); a Gaussian kernel density stands on the whitened latent of the normal footage. Densities never
-leave log space, sums over support points are brute force: no tree, no tolerance, no cut-off (Silverman 1986,
-§4)."""
+A picture's feature is L2-normalised (unless its encoder says that length carries meaning), centred, projected
+on a few directions and scaled to unit variance there (whitened); a density stands on the whitened latent of the
+normal footage: a Gaussian kernel per frame, or a mixture of a few Gaussians. Densities never leave log space,
+sums over support points are brute force: no tree, no tolerance, no cut-off (Silverman 1986, §4)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,24 +24,36 @@ ROWS_AT_A_TIME = 2048
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
-    """Whitening by a background: latent = (x/‖x‖ - mean) · basis / scale.
+    """Whitening by a background: latent = (u - mean) · basis / scale.
 
     mean: D. basis: D × d, orthonormal columns. scale: d, the background's standard deviations along them.
+    unit: whether u is the feature scaled to length 1, or the feature as it is.
     """
 
     mean: Floats
     basis: Floats
     scale: Floats
+    unit: bool = True
 
     def latent(self, features: Floats) -> Floats:
         """N × D features -> N × d whitened latent, dimensionless."""
-        return np.asarray((normalised(features) - self.mean) @ self.basis / self.scale)
+        return np.asarray(self._centred(features) @ self.basis / self.scale)
 
     def residual(self, features: Floats) -> Floats:
-        """N × D features -> N lengths of what the basis cannot represent (0 to 2, since features have length
+        """N × D features -> N lengths of what the basis cannot represent (0 to 2 where features have length
         1)."""
-        centred = normalised(features) - self.mean
+        centred = self._centred(features)
         return np.asarray(np.linalg.norm(centred - (centred @ self.basis) @ self.basis.T, axis=1))
+
+    def _centred(self, features: Floats) -> Floats:
+        return (normalised(features) if self.unit else features) - self.mean
+
+
+class LatentDensity(Protocol):
+    """What can say how surprising a latent is: Kde, Mixture or Direct."""
+
+    def surprise(self, latent: Floats) -> Floats:
+        """N × d latent -> N values of -log density in nats; higher is stranger."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,33 +79,51 @@ class Kde:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Density:
-    """What one bundle knows: how late features are pooled and projected, and what is normal there.
+class Mixture:
+    """Mixture of K Gaussians with full covariances; K = 1 is the plain Gaussian, whose surprise is half the
+    squared Mahalanobis distance and a constant.
 
-    pooling: cells × K, from the late map's cells to K pooled vectors (a column of 1/cells is the plain
-    average). background is None where scores are not relative to one. early_projection and early: the same
-    for the early statistics; None for encoders without them. within: k × k inverse covariance of the k
-    leading latent directions around their own drive's mean: how far normal drives wander."""
+    means: K × d. factors: K × d × d, F with F·Fᵀ the inverse covariance. log_weights: K, whose exponentials sum
+    to 1."""
 
-    pooling: Floats
-    projection: Projection
-    normal: Kde
-    background: Kde | None
-    early_projection: Projection | None
-    early: Kde | None
-    within: Floats
+    means: Floats
+    factors: Floats
+    log_weights: Floats
+
+    @property
+    def offsets(self) -> Floats:
+        """K logs of weight times the height of the component's peak."""
+        dimensions = self.means.shape[1]
+        _, log_determinants = np.linalg.slogdet(self.factors)
+        return np.asarray(self.log_weights + log_determinants - 0.5 * dimensions * np.log(2.0 * np.pi))
+
+    def exponents(self, latent: Floats) -> Floats:
+        """N × d latent -> N × K logs of weight times density of each component."""
+        # One component at a time: all at once would take N·K·d floats.
+        squares = [
+            (((latent - m) @ f) ** 2).sum(axis=1) for m, f in zip(self.means, self.factors, strict=True)
+        ]
+        return np.asarray(self.offsets - 0.5 * np.stack(squares, axis=1))
+
+    def surprise(self, latent: Floats) -> Floats:
+        """N × d latent -> N values of -log density in nats; higher is stranger."""
+        return -logsumexp(self.exponents(latent))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Direct:
+    """No density at all: the first latent direction is a score of its network's own, and is its own surprise (in
+    the network's units)."""
+
+    def surprise(self, latent: Floats) -> Floats:
+        """N × d latent -> N values; higher is stranger."""
+        return np.asarray(latent[:, 0])
 
 
 def normalised(features: Floats) -> Floats:
     """Scale each row to length 1."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(length, NORM_FLOOR))
-
-
-def pooled(late: NDArray[np.floating], pooling: Floats) -> Floats:
-    """Late map N×C×h×w (or N×C) and pooling h·w × K -> features N × C·K in float64."""
-    cells = late.reshape(late.shape[0], late.shape[1], -1).astype(np.float64)
-    return np.asarray((cells @ pooling).reshape(late.shape[0], -1))
 
 
 def squared_distances(a: Floats, b: Floats) -> Floats:
@@ -119,24 +149,25 @@ def drive_weights(drives: NDArray[np.int64]) -> Floats:
     return np.asarray(1.0 / (counts[inverse] * len(counts)))
 
 
-def fit_projection(features: Floats, weights: Floats, dimensions: int) -> Projection:
+def fit_projection(features: Floats, weights: Floats, dimensions: int, *, unit: bool = True) -> Projection:
     """Principal axes of the weighted features (N × D), by the eigenvectors of the D × D covariance or of the
-    thin SVD if N < D.
+    thin SVD if N < D. ``unit``: scale features to length 1 first.
 
     Directions without variance are left out, so ``dimensions`` is an upper bound.
     """
-    unit = normalised(features)
-    mean = weights @ unit
-    rows = (unit - mean) * np.sqrt(weights)[:, None]
+    scaled = normalised(features) if unit else features
+    mean = weights @ scaled
+    rows = (scaled - mean) * np.sqrt(weights)[:, None]
     if len(rows) >= rows.shape[1]:
         variances, vectors = np.linalg.eigh(rows.T @ rows)
         variances, vectors = variances[::-1], vectors[:, ::-1]
     else:
         _, singular, right = np.linalg.svd(rows, full_matrices=False)
         variances, vectors = singular**2, right.T
-    # Features have length 1: a variance of 1e-12 is the rounding of their float32.
-    count = int(min(dimensions, ((variances > 1e-9 * variances[0]) & (variances > 1e-12)).sum()))
-    return Projection(mean, np.ascontiguousarray(vectors[:, :count]), np.sqrt(variances[:count]))
+    # Of features of length 1, a variance of 1e-12 is the rounding of their float32.
+    rounding = 1e-12 * (1.0 if unit else max(1.0, float(weights @ (scaled**2).sum(axis=1))))
+    count = int(min(dimensions, ((variances > 1e-9 * variances[0]) & (variances > rounding)).sum()))
+    return Projection(mean, np.ascontiguousarray(vectors[:, :count]), np.sqrt(variances[:count]), unit)
 
 
 def within_precision(latent: Floats, drives: NDArray[np.int64], shrinkage: float = 0.1) -> Floats:
@@ -152,48 +183,3 @@ def within_precision(latent: Floats, drives: NDArray[np.int64], shrinkage: float
     sphere = np.trace(covariance) / len(covariance)
     covariance = (1.0 - shrinkage) * covariance + shrinkage * max(sphere, 1e-6) * np.eye(len(covariance))
     return np.asarray(np.linalg.inv(covariance))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """What an engine says of N frames. Higher is stranger in every channel.
-
-    surprise: N, -log density of the latent under the normal footage, nats.
-    background: N, the same under the background (constant 0 where the bundle has none), nats.
-    residual: N, length of the normalised feature outside the projection's span.
-    damage: N, -log density of the early statistics, nats (0 where the encoder has none).
-    latent: N × d.
-    """
-
-    surprise: NDArray[np.floating]
-    background: NDArray[np.floating]
-    residual: NDArray[np.floating]
-    damage: NDArray[np.floating]
-    latent: NDArray[np.floating]
-
-    @property
-    def domain(self) -> NDArray[np.floating]:
-        """Surprise relative to the background: the log ratio of the two densities, nats."""
-        return self.surprise - self.background
-
-    def __len__(self) -> int:
-        return len(self.surprise)
-
-
-def reference_scores(
-    density: Density, late: NDArray[np.floating], early: NDArray[np.floating] | None
-) -> Scores:
-    """Score encoder outputs in float64; what every engine must agree with."""
-    features = pooled(late, density.pooling)
-    latent = density.projection.latent(features)
-    zeros = np.zeros(len(latent))
-    damage = zeros
-    if early is not None and density.early is not None and density.early_projection is not None:
-        damage = density.early.surprise(density.early_projection.latent(early.astype(np.float64)))
-    return Scores(
-        surprise=density.normal.surprise(latent),
-        background=zeros if density.background is None else density.background.surprise(latent),
-        residual=density.projection.residual(features),
-        damage=damage,
-        latent=latent,
-    )

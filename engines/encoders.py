@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
-from engines.bundle import pack_kde, pack_projection, unpack_kde, unpack_projection
+from engines.arrays import pack_density, pack_projection, unpack_kde, unpack_projection
 from engines.density import Floats, Kde, Projection
 from engines.errors import InputError
 from engines.graph import load_graph
@@ -58,11 +59,11 @@ def read_background(path: Path) -> Background:
     )
 
 
-def pack_background(background: Background) -> dict[str, Floats]:
+def pack_background(background: Background) -> dict[str, Any]:
     """The arrays of a ``background.npz``."""
     return {
         "pooling": background.pooling,
         **pack_projection("projection", background.projection),
-        **pack_kde("density", background.density),
+        **pack_density("density", background.density),
         **pack_projection("early", background.early),
     }

@@ -11,15 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from engines.density import Density, Kde, Projection
+from engines.density import NORM_FLOOR, Direct, Kde, LatentDensity, Mixture, Projection
 from engines.errors import EngineError
+from engines.scores import Cells, Density
 
-OUTPUTS = ("surprise", "background", "residual", "damage", "latent")
-FEATURES = ("late", "early")
-"""Encoder outputs that stay outputs of the fused graph, so that any engine can be checked against the
-reference."""
+OUTPUTS = ("surprise", "background", "residual", "damage", "reconstruction", "latent", "heat")
+FEATURES = ("late", "early", "reconstruction", "heat")
+"""Outputs an encoder may have, of which ``late`` is needed. They stay outputs of the fused graph, so that any engine
+can be checked against the reference; a decoder's ``reconstruction`` and ``heat`` are scores as they are."""
+
+LENGTH_KEY = "sightline.length"
+"""Metadata of an encoder's ONNX file: ``kept`` where the length of its features carries meaning (a VAE's latent);
+without it, features are scaled to length 1."""
 
 
 class _Builder:
@@ -43,10 +48,13 @@ class _Builder:
         )
         return name
 
-    def sum_of_squares(self, x: str) -> str:
-        """Sum over axis 1, which stays as an axis of length 1."""
-        axes = self.constant(np.array([1]), np.int64)
-        return self.node("ReduceSumSquare", x, axes, keepdims=1)
+    def sum_of_squares(self, x: str, axis: int = 1, keepdims: int = 1) -> str:
+        """Sum over an axis, which stays as an axis of length 1 unless told."""
+        return self.node("ReduceSumSquare", x, self.constant(np.array([axis]), np.int64), keepdims=keepdims)
+
+    def logsumexp(self, x: str) -> str:
+        """N × M -> N × 1."""
+        return self.node("ReduceLogSumExp", x, self.constant(np.array([1]), np.int64), keepdims=1)
 
     def enter(self, feature: str) -> str:
         """An encoder's output, in the precision of the graph's tail."""
@@ -67,21 +75,19 @@ def fuse(
 ) -> onnx.ModelProto:
     """Return the graph from ``images`` uint8 N×H×W×3 to the OUTPUTS and the encoder's features.
 
-    Outputs are float32: surprise, background, residual, damage (N) and latent (N×d). ``precision`` is that of
-    everything behind the encoder; float32 is for engines that know nothing wider."""
+    Outputs are float32: surprise, background, residual, damage, reconstruction (N), latent (N×d), heat (N×h×w);
+    see ``engines.scores.Scores``. ``precision`` is that of everything behind the encoder; float32 is for engines
+    that know nothing wider."""
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
     graph = model.graph
     names = [o.name for o in graph.output]
-    if "late" not in names:
-        raise EngineError(
-            "encoder", f"must have an output called 'late', it has {', '.join(names)}", "rename the output"
-        )
+    shape = late_shape(encoder)
     builder = _Builder(graph, precision)
     centred = _centred(builder, _pooled(builder, builder.enter("late"), density.pooling), density.projection)
     latent = _latent(builder, centred, density.projection)
     builder.leave(latent, "latent")
-    _surprise(builder, latent, density.normal, "surprise")
+    builder.flat(_surprise(builder, latent, density.normal), "surprise")
     _optional(builder, latent, density.background, "background")
     _residual(builder, centred, density.projection)
     early = latent
@@ -89,10 +95,14 @@ def fuse(
         statistics = _centred(builder, builder.enter("early"), density.early_projection)
         early = _latent(builder, statistics, density.early_projection)
     _optional(builder, early, density.early, "damage")
-    dimensions = density.projection.basis.shape[1]
+    if "reconstruction" not in names:
+        _nothing(builder, latent, "reconstruction", [-1])
+    heat = _heat(builder, density.cells, latent, shape) if "heat" not in names else []
+    shapes = {"latent": ["N", density.projection.basis.shape[1]], "heat": ["N", *heat]}
     for name in OUTPUTS:
-        shape = ["N", dimensions] if name == "latent" else ["N"]
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        if name not in names:
+            shape = shapes.get(name, ["N"])
+            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     model.producer_name = "sightline"
     onnx.checker.check_model(model)
     return model
@@ -106,10 +116,11 @@ def _pooled(builder: _Builder, late: str, pooling: np.ndarray) -> str:
 
 
 def _centred(builder: _Builder, features: str, projection: Projection) -> str:
-    length = builder.node("Sqrt", builder.sum_of_squares(features))
-    safe = builder.node("Max", length, builder.constant(1e-12))  # as engines.density.normalised does
-    unit = builder.node("Div", features, safe)
-    return builder.node("Sub", unit, builder.constant(projection.mean))
+    if projection.unit:
+        length = builder.node("Sqrt", builder.sum_of_squares(features))
+        safe = builder.node("Max", length, builder.constant(NORM_FLOOR))
+        features = builder.node("Div", features, safe)
+    return builder.node("Sub", features, builder.constant(projection.mean))
 
 
 def _latent(builder: _Builder, centred: str, projection: Projection) -> str:
@@ -123,7 +134,20 @@ def _residual(builder: _Builder, centred: str, projection: Projection) -> None:
     builder.flat(builder.node("Sqrt", builder.sum_of_squares(outside)), "residual")
 
 
-def _surprise(builder: _Builder, latent: str, kde: Kde, output: str) -> None:
+def _surprise(builder: _Builder, latent: str, density: LatentDensity) -> str:
+    """N × d latent -> N × 1 surprise."""
+    match density:
+        case Kde():
+            return _kde(builder, latent, density)
+        case Mixture():
+            return _mixture(builder, latent, density)
+        case Direct():
+            bounds = [builder.constant(np.array([n]), np.int64) for n in (0, 1, 1)]
+            return builder.node("Slice", latent, *bounds)
+    raise TypeError(f"no graph is known for {type(density).__name__}")
+
+
+def _kde(builder: _Builder, latent: str, kde: Kde) -> str:
     dimensions = kde.support.shape[1]
     centre = np.exp(kde.log_weights) @ kde.support
     scaled = (kde.support - centre) / kde.bandwidth
@@ -133,21 +157,78 @@ def _surprise(builder: _Builder, latent: str, kde: Kde, output: str) -> None:
     query = builder.node("Mul", shifted, builder.constant(1.0 / kde.bandwidth))
     product = builder.node("MatMul", query, builder.constant(scaled.T))
     exponent = builder.node("Add", product, builder.constant(offset))
-    axes = builder.constant(np.array([1]), np.int64)
-    total = builder.node("ReduceLogSumExp", exponent, axes, keepdims=1)
+    total = builder.logsumexp(exponent)
     half = builder.node("Mul", builder.sum_of_squares(query), builder.constant(0.5))
-    surprise = builder.node("Add", builder.node("Sub", half, total), builder.constant(constant))
-    builder.flat(surprise, output)
+    return builder.node("Add", builder.node("Sub", half, total), builder.constant(constant))
 
 
-def _optional(builder: _Builder, latent: str, kde: Kde | None, output: str) -> None:
+def _mixture(builder: _Builder, latent: str, mixture: Mixture) -> str:
+    """All components in one product: N × d times d × K·d, then a sum of squares over each component's d."""
+    count, dimensions = mixture.means.shape
+    factors = np.concatenate(mixture.factors, axis=1)
+    shifts = np.einsum("kd,kde->ke", mixture.means, mixture.factors).reshape(-1)
+    product = builder.node("MatMul", latent, builder.constant(factors))
+    centred = builder.node("Sub", product, builder.constant(shifts))
+    shape = builder.constant(np.array([-1, count, dimensions]), np.int64)
+    squares = builder.sum_of_squares(builder.node("Reshape", centred, shape), axis=2, keepdims=0)
+    half = builder.node("Mul", squares, builder.constant(0.5))
+    exponent = builder.node("Sub", builder.constant(mixture.offsets), half)
+    return builder.node("Neg", builder.logsumexp(exponent))
+
+
+def _optional(builder: _Builder, latent: str, density: LatentDensity | None, output: str) -> None:
     """A density that the bundle lacks scores 0, so that every graph has the same outputs."""
-    if kde is not None:
-        _surprise(builder, latent, kde, output)
-        return
+    if density is not None:
+        builder.flat(_surprise(builder, latent, density), output)
+    else:
+        _nothing(builder, latent, output, [-1])
+
+
+def _nothing(builder: _Builder, latent: str, output: str, shape: list[int]) -> None:
+    """Zeros, as many as there are frames."""
     axes = builder.constant(np.array([1]), np.int64)
-    total = builder.node("ReduceSum", latent, axes, keepdims=0)
-    builder.leave(builder.node("Mul", total, builder.constant(0.0)), output)
+    total = builder.node("ReduceSum", latent, axes, keepdims=1)
+    zeros = builder.node("Mul", total, builder.constant(0.0))
+    builder.leave(builder.node("Reshape", zeros, builder.constant(np.array(shape), np.int64)), output)
+
+
+def _heat(builder: _Builder, cells: Cells | None, latent: str, shape: tuple[int, ...]) -> list[int]:
+    """The output ``heat``; returns its height and width."""
+    if cells is None:
+        _nothing(builder, latent, "heat", [-1, 1, 1])
+        return [1, 1]
+    channels, height, width = shape
+    # N×C×h×w -> N×h×w×C -> N·h·w × C: every cell is a row of its own.
+    last = builder.node("Transpose", builder.enter("late"), perm=[0, 2, 3, 1])
+    rows = builder.node("Reshape", last, builder.constant(np.array([-1, channels]), np.int64))
+    latents = _latent(builder, _centred(builder, rows, cells.projection), cells.projection)
+    surprise = _surprise(builder, latents, cells.density)
+    back = builder.constant(np.array([-1, height, width]), np.int64)
+    builder.leave(builder.node("Reshape", surprise, back), "heat")
+    return [height, width]
+
+
+def late_shape(encoder: onnx.ModelProto) -> tuple[int, ...]:
+    """Shape of an encoder's ``late`` output without the batch, (C, h, w) or (C,); without such an output
+    EngineError is raised."""
+    inferred = shape_inference.infer_shapes(encoder).graph
+    late = next((o for o in inferred.output if o.name == "late"), None)
+    if late is None:
+        names = ", ".join(o.name for o in inferred.output)
+        raise EngineError(
+            "encoder", f"must have an output called 'late', it has {names}", "rename the output"
+        )
+    shape = tuple(d.dim_value for d in late.type.tensor_type.shape.dim)[1:]
+    if len(shape) not in (1, 3) or not all(shape):
+        raise EngineError(
+            "encoder", f"output late must be N×C×h×w or N×C with all but N fixed, got {shape}", "export it so"
+        )
+    return shape
+
+
+def keeps_length(model: onnx.ModelProto) -> bool:
+    """Whether the length of the encoder's features carries meaning; see LENGTH_KEY."""
+    return any(p.key == LENGTH_KEY and p.value == "kept" for p in model.metadata_props)
 
 
 def input_size(model: onnx.ModelProto) -> tuple[int, int]:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from engines.density import Scores
 from engines.errors import EngineError
 from engines.frames import Image
-from engines.graph import OUTPUTS
+from engines.graph import FEATURES, OUTPUTS
+from engines.scores import Features, Scores
 
 
 class OnnxRuntimeEngine:
@@ -47,12 +46,11 @@ class OnnxRuntimeEngine:
         values = self.session.run(list(OUTPUTS), {self.input: self._checked(images)})
         return Scores(*values)
 
-    def features(self, images: Image) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the encoder's late map (N×C×h×w or N×C) and early statistics (N×E, or None if it has
-        none)."""
-        names = [n for n in ("late", "early") if n in self.outputs]
+    def features(self, images: Image) -> Features:
+        """Return what the encoder says of the frames, before any density."""
+        names = [n for n in FEATURES if n in self.outputs]
         values = self.session.run(names, {self.input: self._checked(images)})
-        return values[0], values[1] if len(values) > 1 else None
+        return Features(**dict(zip(names, values, strict=True)))
 
     def _checked(self, images: Image) -> Image:
         height, width = self.input_size

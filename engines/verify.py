@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from engines.bundle import Bundle
-from engines.density import Scores, reference_scores
 from engines.frames import Image
 from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.scores import Scores, reference_scores
 
 LIMIT_NATS = 1e-3
 LIMIT_RELATIVE = 1e-6
@@ -36,7 +36,7 @@ def verify_engine(engine: OnnxRuntimeEngine, bundle: Bundle) -> list[Check]:
     probes = bundle.probes()
     frames = np.concatenate([probes.frames, far_frames(probes.frames)])
     scores = engine.score(frames)
-    reference = reference_scores(bundle.density, *engine.features(frames))
+    reference = reference_scores(bundle.density, engine.features(frames))
     checks = [compare(f.name, getattr(scores, f.name), getattr(reference, f.name)) for f in fields(Scores)]
     stored = scores.surprise[: len(probes.frames)]
     checks.append(compare("surprise as when taught", stored, probes.scores.surprise, LIMIT_STORED_NATS))

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from engines.bundle import Bundle
-from engines.density import Scores
 from engines.frames import Frame, Image
+from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
 from monitor.events import Phase, Verdict
 from monitor.health import Health, HealthChecks

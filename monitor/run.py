@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from engines.bundle import Bundle
-from engines.density import Scores
 from engines.frames import Frame
+from engines.scores import Scores
 from monitor.alerts import Model
 from monitor.config import CameraConfig
 from monitor.events import Event, Fault, Phase, Verdict

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.bundle import Bundle, open_bundle, write_bundle
+from engines.bundle import SCHEMA, Bundle, open_bundle, write_bundle
 from engines.errors import BundleError, OutputError
 
 
@@ -27,7 +27,12 @@ def flip(path: Path) -> None:
 
 def newer(path: Path) -> None:
     manifest = json.loads((path / "bundle.json").read_text())
-    (path / "bundle.json").write_text(json.dumps(manifest | {"schema": 2}))
+    (path / "bundle.json").write_text(json.dumps(manifest | {"schema": SCHEMA + 1}))
+
+
+def older(path: Path) -> None:
+    manifest = json.loads((path / "bundle.json").read_text())
+    (path / "bundle.json").write_text(json.dumps(manifest | {"schema": SCHEMA - 1}))
 
 
 def rewritten(path: Bundle, to: Path) -> Bundle:
@@ -78,14 +83,15 @@ def test_a_missing_file_is_named(name: str, bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (newer, "schema 1 or older, got 2"),
-        (lambda path: (path / "bundle.json").write_text('{"schema": 1, "na'), "valid manifest"),
-        (lambda path: (path / "bundle.json").write_text('{"schema": 1}'), "missing required field"),
+        (newer, f"schema {SCHEMA}, got {SCHEMA + 1}; upgrade"),
+        (older, f"schema {SCHEMA}, got {SCHEMA - 1}; teach it again"),
+        (lambda path: (path / "bundle.json").write_text(f'{{"schema": {SCHEMA}, "na'), "valid manifest"),
+        (lambda path: (path / "bundle.json").write_text(f'{{"schema": {SCHEMA}}}'), "missing required field"),
         (lambda path: (path / "bundle.json").write_bytes(b"\xff\xfe"), "valid manifest"),
         (lambda path: (path / "bundle.json").unlink(), "must be a bundle"),
         (shutil.rmtree, "must be a bundle"),
     ],
-    ids=["newer", "truncated", "incomplete", "binary", "no manifest", "no folder"],
+    ids=["newer", "older", "truncated", "incomplete", "binary", "no manifest", "no folder"],
 )
 def test_a_damaged_manifest_is_refused(damage: Callable[[Path], object], words: str, bundle: Path) -> None:
     damage(bundle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,16 +12,18 @@ import pytest
 from onnx import TensorProto, helper
 
 from engines.density import (
-    Density,
+    Direct,
     Kde,
+    LatentDensity,
+    Mixture,
     Projection,
     drive_weights,
     fit_projection,
     logsumexp,
-    reference_scores,
     within_precision,
 )
-from engines.graph import fuse
+from engines.graph import FEATURES, OUTPUTS, fuse
+from engines.scores import Cells, Density, Features, Scores, reference_scores
 
 RANDOM = np.random.default_rng(7)
 
@@ -109,6 +112,24 @@ def test_within_precision_sees_wander_not_identity() -> None:
     assert variances == pytest.approx([1.0, 0.01, 4.0], rel=0.4)
 
 
+def some_mixture(components: int, size: int) -> Mixture:
+    factors = RANDOM.normal(size=(components, size, size)) * 0.3 + np.eye(size)
+    weights = RANDOM.random(components)
+    return Mixture(RANDOM.normal(size=(components, size)), factors, np.log(weights / weights.sum()))
+
+
+@pytest.mark.parametrize("distance", [0.0, 30.0, 1000.0])
+def test_a_mixture_equals_its_formula(distance: float) -> None:
+    mixture = some_mixture(3, 4)
+    query = RANDOM.normal(size=(5, 4)) + distance
+    terms = np.stack([
+        w + 0.5 * np.log(np.linalg.det(f @ f.T)) - 2 * np.log(2 * np.pi)
+        - 0.5 * np.einsum("nd,de,ne->n", query - m, f @ f.T, query - m)
+        for m, f, w in zip(mixture.means, mixture.factors, mixture.log_weights, strict=True)
+    ])  # fmt: skip
+    np.testing.assert_allclose(mixture.surprise(query), -np.logaddexp.reduce(terms, axis=0), rtol=1e-10)
+
+
 def some_density(size: int, points: int) -> Density:
     features = 12
     basis, _ = np.linalg.qr(RANDOM.normal(size=(features, size)))
@@ -125,48 +146,73 @@ def some_density(size: int, points: int) -> Density:
     )
 
 
-def identity_encoder() -> onnx.ModelProto:
-    """late and early go in as they come out: the graph's tail alone."""
-    inputs = [
-        helper.make_tensor_value_info(f"{n}_in", TensorProto.FLOAT, ["N", d])
-        for n, d in (("late", 12), ("early", 5))
-    ]
-    outputs = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", d]) for n, d in (("late", 12), ("early", 5))
-    ]
-    nodes = [helper.make_node("Identity", [f"{n}_in"], [n]) for n in ("late", "early")]
+def identity_encoder(*more: str, cells: tuple[int, ...] = ()) -> onnx.ModelProto:
+    """late and early (and ``more``) go in as they come out: the graph's tail alone."""
+    shapes = {"late": [12, *cells], "early": [5], "reconstruction": [], "heat": [3, 4]}
+    names = ("late", "early", *more)
+    inputs = [helper.make_tensor_value_info(f"{n}_in", TensorProto.FLOAT, ["N", *shapes[n]]) for n in names]
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", *shapes[n]]) for n in names]
+    nodes = [helper.make_node("Identity", [f"{n}_in"], [n]) for n in names]
     graph = helper.make_graph(nodes, "identity", inputs, outputs)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def check_graph(encoder: onnx.ModelProto, density: Density, features: Features) -> Scores:
+    """Every output of the fused graph equals the reference, which is returned."""
+    session = onnxruntime.InferenceSession(fuse(encoder, density).SerializeToString())
+    feeds = {f"{n}_in": getattr(features, n) for n in FEATURES if getattr(features, n) is not None}
+    reference = reference_scores(density, features)
+    for name, values in zip(OUTPUTS, session.run(list(OUTPUTS), feeds), strict=True):
+        wanted = getattr(reference, name)
+        assert values.shape == wanted.shape, name
+        assert np.isfinite(values).all(), name
+        assert (np.abs(values - wanted) <= np.maximum(1e-3, 1e-6 * np.abs(wanted))).all(), name
+    return reference
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RANDOM.normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("size", [4, 10])
 @pytest.mark.parametrize("support_scale", [1.0, 30.0, 1000.0], ids=["near", "to -1e3", "to -1e6"])
 def test_fused_graph_equals_the_reference(size: int, support_scale: float) -> None:
-    density = some_density(size, 300)
+    density, kde = some_density(size, 300), some_kde(300, size)
     # Moving the support away from the latents, which live near the origin, sets how improbable they are.
-    normal = Kde(density.normal.support + support_scale, density.normal.log_weights, density.normal.bandwidth)
-    density = Density(
-        density.pooling,
-        density.projection,
-        normal,
-        density.background,
-        density.early_projection,
-        density.early,
-        density.within,
-    )
-    session = onnxruntime.InferenceSession(fuse(identity_encoder(), density).SerializeToString())
-    late = RANDOM.normal(size=(64, 12)).astype(np.float32)
-    early = RANDOM.normal(size=(64, 5)).astype(np.float32)
+    normal = Kde(kde.support + support_scale, kde.log_weights, kde.bandwidth)
+    late, early = floats(64, 12), floats(64, 5)
     late[0], early[0] = 0.0, 0.0  # a dead network must not give NaN
-    names = ["surprise", "background", "residual", "damage", "latent"]
-    got = session.run(names, {"late_in": late, "early_in": early})
-    reference = reference_scores(density, late, early)
-    for name, values in zip(names, got, strict=True):
-        wanted = getattr(reference, name)
-        assert np.isfinite(values).all(), name
-        assert (np.abs(values - wanted) <= np.maximum(1e-3, 1e-6 * np.abs(wanted))).all(), name
+    reference = check_graph(identity_encoder(), replace(density, normal=normal), Features(late, early))
+    assert (reference.heat == 0).all()
     if support_scale > 1:
         assert reference.surprise.max() > support_scale**2
+
+
+@pytest.mark.parametrize(
+    "normal", [some_mixture(1, 4), some_mixture(5, 4), Direct()], ids=["one", "five", "direct"]
+)
+@pytest.mark.parametrize("unit", [True, False], ids=["unit", "length kept"])
+def test_other_densities_equal_the_reference(normal: LatentDensity, unit: bool) -> None:
+    density = some_density(4, 50)
+    density = replace(density, normal=normal, projection=replace(density.projection, unit=unit))
+    check_graph(identity_encoder(), density, Features(floats(16, 12), floats(16, 5)))
+
+
+def test_heat_is_the_surprise_of_each_cell() -> None:
+    density = some_density(4, 50)
+    cells = Cells(density.projection, some_kde(40, 4))
+    density = replace(density, pooling=np.full((6, 1), 1 / 6), cells=cells)
+    late = floats(5, 12, 2, 3)
+    reference = check_graph(identity_encoder(cells=(2, 3)), density, Features(late, floats(5, 5)))
+    alone = cells.density.surprise(cells.projection.latent(late[3, :, 1, 2][None].astype(np.float64)))
+    assert reference.heat[3, 1, 2] == pytest.approx(alone[0])
+
+
+def test_a_decoders_error_and_heat_are_scores_as_they_are() -> None:
+    features = Features(floats(7, 12), floats(7, 5), floats(7), floats(7, 3, 4))
+    reference = check_graph(identity_encoder("reconstruction", "heat"), some_density(4, 50), features)
+    np.testing.assert_array_equal(reference.heat, features.heat)
+    np.testing.assert_array_equal(reference.reconstruction, features.reconstruction)
 
 
 def test_whitening_of_steady_footage_keeps_its_precision() -> None:
@@ -180,7 +226,7 @@ def test_whitening_of_steady_footage_keeps_its_precision() -> None:
     density = Density(np.eye(1), projection, kde, None, None, None, np.eye(8))
     latent = kde.support[:64] + rng.normal(size=(64, 8)) * np.geomspace(0.1, 30.0, 64)[:, None]
     late = (mean + (latent * projection.scale) @ basis.T).astype(np.float32)
-    wanted = reference_scores(density, late, None).surprise
+    wanted = reference_scores(density, Features(late)).surprise
     limit = np.maximum(1e-3, 1e-6 * np.abs(wanted))
 
     def difference(precision: type[np.floating]) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from engines.decision import Calibration, Channel, Channels, Rule, calibrate, held_peak, run_channels
-from engines.density import Scores
 from engines.errors import CalibrationError
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Fault, Phase, Verdict
@@ -201,8 +200,7 @@ def test_channels_hardly_depend_on_the_frame_rate() -> None:
         times = np.arange(0, 40, 1 / fps)
         latent = np.stack([np.where(times > 20, 4.0, 0.0), np.zeros_like(times)], 1)
         surprise = np.where(times > 20, 50.0, 10.0)
-        zeros = np.zeros_like(times)
-        found = run_channels(list(times), Scores(surprise, zeros, zeros, zeros, latent), WITHIN, RULE)
+        found = run_channels(list(times), surprise, latent, WITHIN, RULE)
         levels.append([np.interp([5, 21, 23, 39], times, found[name]) for name in ("domain", "departure")])
     np.testing.assert_allclose(levels[0], levels[1], rtol=0.08, atol=0.05)
 

@@ -30,7 +30,7 @@ def frames(count: int) -> np.ndarray:
 def test_engine_equals_the_reference(rendered_bundle: Path, engine: OnnxRuntimeEngine) -> None:
     checks = verify_engine(engine, open_bundle(rendered_bundle))
     assert [c for c in checks if not c.passed] == []
-    assert len(checks) == 9
+    assert len(checks) == 11
 
 
 def test_another_rounding_of_the_encoder_is_no_disagreement(rendered_bundle: Path) -> None:

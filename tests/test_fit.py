@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.bundle import Bundle, open_bundle
 from engines.decision import Rule
+from engines.density import Kde
 from engines.errors import CalibrationError, EngineError, InputError, OutputError, SightlineError
 from engines.frames import Image
 from engines.onnx_runtime import OnnxRuntimeEngine
@@ -92,7 +93,9 @@ def test_drives_are_the_unit_where_there_are_enough(rendered_bundle: Path) -> No
     # Two channels, six exchangeable drives: the least that they can vouch for.
     assert calibration.false_alarms_per_hour == pytest.approx(2 / 7 * 3600 / calibration.unit_s)
     assert all(channel.threshold > channel.typical for channel in calibration.channels)
-    assert bundle.density.normal.support.shape == (bundle.manifest.support, bundle.manifest.dimensions)
+    assert isinstance(bundle.density.normal, Kde)
+    assert bundle.density.normal.support.shape[1] == bundle.manifest.dimensions
+    assert bundle.manifest.density.startswith(f"{len(bundle.density.normal.support)} support points")
     assert np.exp(bundle.density.normal.log_weights).sum() == pytest.approx(1.0)
 
 
@@ -143,6 +146,8 @@ def test_other_footage_makes_scores_relative(footage: Path, own: bool) -> None:
     assert bundle.manifest.relative
     assert len(bundle.manifest.drives) == 3
     assert bundle.density.background is not None
+    assert isinstance(bundle.density.background, Kde)
+    assert isinstance(bundle.density.normal, Kde)
     shipped = len(bundle.density.background.support) - len(bundle.density.normal.support)
     assert (shipped < 100) == own
     failed = [

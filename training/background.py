@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.density import Floats, Kde, drive_weights, fit_projection, pooled
+from engines.density import Floats, Kde, drive_weights, fit_projection
 from engines.encoders import Background, pack_background
 from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.scores import pooled
 from training.distill import shippable
 from training.views import load_drives, random_view
 
@@ -54,11 +55,11 @@ def make_background(data: Path, encoder: Path, views_per_drive: int, layout: flo
             for _ in range(views_per_drive)
         ]
         for start in range(0, len(whole + views), 32):
-            found, statistics = engine.features(np.stack((whole + views)[start : start + 32]))
-            assert statistics is not None
-            late.append(pooled(found, pooling))
-            early.append(statistics.astype(np.float64))
-            drives.append(np.full(len(found), index, np.int64))
+            found = engine.features(np.stack((whole + views)[start : start + 32]))
+            assert found.early is not None
+            late.append(pooled(found.late, pooling))
+            early.append(found.early.astype(np.float64))
+            drives.append(np.full(len(found.late), index, np.int64))
     features, labels = np.concatenate(late), np.concatenate(drives)
     weights = drive_weights(labels)
     projection = fit_projection(features, weights, DIMENSIONS)

@@ -16,10 +16,13 @@ from engines.errors import InputError
 from engines.footage import Drive, Recording
 from engines.frames import Image
 from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.scores import Features
 
 BATCH = 16
 KEPT_FRAMES = 4
 """Frames kept per drive as probes and thumbnails."""
+CELLS_PER_BATCH = 32
+"""Cells of the late map kept of each batch, drawn at random, to learn what single cells look like."""
 
 
 Reading = Callable[[NDArray[np.float32]], Floats]
@@ -32,12 +35,15 @@ class Encoded:
     """One drive through an encoder.
 
     times_s: N media seconds. features: N × D, what the reading made of the late map. early: N × E statistics (E = 0 without
-    them). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails."""
+    them). cells: M × C, some cells of late maps (M = 0 where features have no map). reconstruction: N errors of the
+    decoder (0 without one). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails."""
 
     name: str
     times_s: Floats
     features: NDArray[np.float32]
     early: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
     samples: Image
     notes: tuple[str, ...]
 
@@ -49,26 +55,40 @@ class Encoded:
 def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, reading: Reading, every_s: float) -> Encoded:
     """Decode and encode one drive, at most one frame per ``every_s``."""
     recording = Recording(drive, engine.input_size, every_s=every_s)
+    random = np.random.default_rng(0)
     frames = iter(recording)
     times: list[float] = []
-    features: list[NDArray[np.float32]] = []
-    early: list[NDArray[np.float32]] = []
+    batches: list[tuple[NDArray[np.float32], ...]] = []
     kept: list[Image] = []
     while batch := list(islice(frames, BATCH)):
         images = np.stack([f.image for f in batch])
-        late, statistics = engine.features(images)
-        features.append(reading(late).astype(np.float32))
-        early.append(statistics if statistics is not None else np.zeros((len(images), 0), np.float32))
+        found = engine.features(images)
+        none = np.zeros((len(images), 0), np.float32)
+        batches.append((
+            reading(np.asarray(found.late, np.float32)).astype(np.float32),
+            none if found.early is None else found.early,
+            _some_cells(found, random),
+            np.zeros(len(images), np.float32) if found.reconstruction is None else found.reconstruction,
+        ))  # fmt: skip
         times += [f.time_s for f in batch]
         kept.append(images[0])
     chosen = np.unique(np.linspace(0, len(kept) - 1, KEPT_FRAMES).astype(int))
     samples = np.stack([kept[i] for i in chosen])
-    found = np.concatenate(features)
-    if not np.isfinite(found).all():
+    features, early, cells, reconstruction = (np.concatenate(column) for column in zip(*batches, strict=True))
+    if not np.isfinite(features).all():
         raise InputError(
             drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder"
         )
-    return Encoded(drive.name, np.array(times), found, np.concatenate(early), samples, tuple(recording.notes))
+    return Encoded(
+        drive.name, np.array(times), features, early, cells, reconstruction, samples, tuple(recording.notes)
+    )
+
+
+def _some_cells(found: Features, random: np.random.Generator) -> NDArray[np.float32]:
+    if found.late.ndim != 4 or found.heat is not None:
+        return np.zeros((0, found.late.shape[1]), np.float32)
+    cells = found.late.transpose(0, 2, 3, 1).reshape(-1, found.late.shape[1])
+    return np.asarray(cells[random.integers(len(cells), size=CELLS_PER_BATCH)], np.float32)
 
 
 def encode(

@@ -6,20 +6,22 @@ near-duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.decision import Calibration, Rule, calibrate, run_channels
 from engines.density import (
-    Density,
+    Direct,
     Floats,
     Kde,
+    LatentDensity,
     Projection,
-    Scores,
     drive_weights,
     fit_projection,
     logsumexp,
@@ -28,7 +30,9 @@ from engines.density import (
 )
 from engines.encoders import Background
 from engines.errors import CalibrationError
+from engines.scores import Cells, Density
 from training.encode import Encoded
+from training.mixture import fit_gaussian, fit_mixture
 
 DIMENSIONS = 64
 DEPARTURE_DIMENSIONS = 16
@@ -40,8 +44,23 @@ MOST_PROBED = 200
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
 MOST_BLOCKS = 20
+COMPONENTS = 8
+CELL_DIMENSIONS, MOST_CELLS = 32, 1000
 STILL = 1e-5
 """Features that differ by less than this share of the largest are one picture and float32's rounding."""
+
+
+class DensityKind(StrEnum):
+    """What stands on the latent; ``direct``: nothing, the encoder's one feature is a score already."""
+
+    KDE = "kde"
+    GAUSSIAN = "gaussian"
+    GMM = "gmm"
+    DIRECT = "direct"
+
+
+Estimator: TypeAlias = Callable[[Floats, Floats], LatentDensity]
+"""From N × d latents and N weights to a density."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,11 +139,13 @@ def fit(
     rule: Rule,
     budget_per_hour: float | None,
     dimensions: int = DIMENSIONS,
+    kind: DensityKind = DensityKind.KDE,
+    unit: bool = True,
 ) -> Fitted:
     """Learn density and thresholds from ``normal`` drives; ``other`` drives only widen the background.
 
     With a ``projection``, the drives' features are its latents already; without, they are pooled features, and
-    the projection is learnt from them.
+    the projection is learnt from them, scaled to length 1 if ``unit``.
     """
     footage = join(normal)
     if len(footage.features) < 8:
@@ -140,38 +161,63 @@ def fit(
     latent, beside = footage.features, [e.features.astype(np.float64) for e in other]
     shipped = background if projection is not None else None
     if projection is None:
-        projection = _own_projection(footage, other, dimensions)
+        projection = _own_projection(footage, other, dimensions, unit)
         latent, beside = projection.latent(latent), [projection.latent(features) for features in beside]
     name, units = held_out_units(footage, rule)
     support, weights = _thinned(latent, footage.drives)
     bandwidth, tried = _choose_bandwidth(latent, support, weights, units)
-    broad = _background_kde(latent, footage.drives, beside, shipped, bandwidth) if relative else None
+    estimate = _estimator(kind, bandwidth)
+    broad = _background(latent, footage.drives, beside, shipped, estimate) if relative else None
     early_projection = _early_projection(footage, background)
     density = Density(
         pooling=pooling,
         projection=projection,
-        normal=Kde(latent[support], np.log(weights), bandwidth),
+        normal=estimate(latent[support], weights),
         background=broad,
         early_projection=early_projection,
         early=_early_kde(footage, early_projection, support, weights),
         within=within_precision(latent[:, :DEPARTURE_DIMENSIONS], footage.drives),
+        cells=_cells(normal, unit),
     )
-    held_out = [_score_unit(u, latent, footage, density, support, weights, rule) for u in units]
+    held_out = [_score_unit(u, latent, footage, broad, support, weights, estimate, rule) for u in units]
     return Fitted(density, calibrate(held_out, rule, name, budget_per_hour), tried)
 
 
-def _own_projection(footage: Footage, other: Sequence[Encoded], dimensions: int) -> Projection:
+def _estimator(kind: DensityKind, bandwidth: float) -> Estimator:
+    if kind == DensityKind.GAUSSIAN:
+        return fit_gaussian
+    if kind == DensityKind.GMM:
+        return lambda latent, weights: fit_mixture(latent, weights, COMPONENTS)
+    if kind == DensityKind.DIRECT:
+        return lambda latent, weights: Direct()
+    return lambda latent, weights: Kde(latent, np.log(weights), bandwidth)
+
+
+def _cells(normal: Sequence[Encoded], unit: bool) -> Cells | None:
+    """What single cells of normal footage look like, drives weighted equally; None without maps."""
+    cells = np.concatenate([e.cells for e in normal]).astype(np.float64)
+    if not len(cells) or np.ptp(cells, axis=0).max() <= STILL * np.abs(cells).max():
+        return None
+    drives = np.concatenate([np.full(len(e.cells), i, np.int64) for i, e in enumerate(normal)])
+    projection = fit_projection(cells, drive_weights(drives), CELL_DIMENSIONS, unit=unit)
+    chosen, weights = _thinned(cells, drives, MOST_CELLS)
+    return Cells(projection, Kde(projection.latent(cells[chosen]), np.log(weights), 1.0))
+
+
+def _own_projection(footage: Footage, other: Sequence[Encoded], dimensions: int, unit: bool) -> Projection:
     features, drives = footage.features, footage.drives
     if other:
         extra = join(other)
         features = np.concatenate([features, extra.features])
         drives = np.concatenate([drives, extra.drives + drives.max() + 1])
-    return fit_projection(features, drive_weights(drives), min(dimensions, len(features) - 1))
+    return fit_projection(features, drive_weights(drives), min(dimensions, len(features) - 1), unit=unit)
 
 
-def _thinned(latent: Floats, drives: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
-    """Choose up to MOST_SUPPORT frames, evenly in time within each drive, and weigh drives equally."""
-    share = max(2, MOST_SUPPORT // len(np.unique(drives)))
+def _thinned(
+    latent: Floats, drives: NDArray[np.int64], most: int = MOST_SUPPORT
+) -> tuple[NDArray[np.int64], Floats]:
+    """Choose up to ``most`` rows, evenly within each drive, and weigh drives equally."""
+    share = max(2, most // len(np.unique(drives)))
     rows = []
     for drive in np.unique(drives):
         mine = np.flatnonzero(drives == drive)
@@ -181,7 +227,7 @@ def _thinned(latent: Floats, drives: NDArray[np.int64]) -> tuple[NDArray[np.int6
 
 
 def _held_out_surprise(
-    unit: Unit, latent: Floats, support: NDArray[np.int64], weights: Floats, bandwidth: float
+    unit: Unit, latent: Floats, support: NDArray[np.int64], weights: Floats, estimate: Estimator
 ) -> Floats:
     """Surprise of the unit's frames under the density without the frames it excludes."""
     kept = ~unit.excluded[support]
@@ -190,7 +236,7 @@ def _held_out_surprise(
         raise CalibrationError(
             "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
         )
-    return Kde(latent[support[kept]], np.log(remaining), bandwidth).surprise(latent[unit.start : unit.stop])
+    return estimate(latent[support[kept]], remaining).surprise(latent[unit.start : unit.stop])
 
 
 def _choose_bandwidth(
@@ -228,13 +274,13 @@ def _evenly(start: int, stop: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(start, stop - 1, min(most, stop - start)).astype(np.int64))
 
 
-def _background_kde(
+def _background(
     latent: Floats,
     drives: NDArray[np.int64],
     beside: Sequence[Floats],
     background: Background | None,
-    bandwidth: float,
-) -> Kde:
+    estimate: Estimator,
+) -> LatentDensity:
     """Density of everything known: normal drives, other drives, and the shipped background where its
     projection is in use."""
     more = [np.full(len(rows), drives.max() + 1 + i, np.int64) for i, rows in enumerate(beside)]
@@ -244,7 +290,7 @@ def _background_kde(
     if background is not None:
         support = np.concatenate([support, background.density.support])
         weights = np.concatenate([0.5 * weights, 0.5 * np.exp(background.density.log_weights)])
-    return Kde(support, np.log(weights), bandwidth)
+    return estimate(support, weights)
 
 
 def _early_projection(footage: Footage, background: Background | None) -> Projection | None:
@@ -267,17 +313,18 @@ def _score_unit(
     unit: Unit,
     latent: Floats,
     footage: Footage,
-    density: Density,
+    broad: LatentDensity | None,
     support: NDArray[np.int64],
     weights: Floats,
+    estimate: Estimator,
     rule: Rule,
 ) -> tuple[Floats, dict[str, Floats]]:
     """Channels of a unit, as they would have been had the unit not been taught."""
-    surprise = _held_out_surprise(unit, latent, support, weights, density.normal.bandwidth)
+    surprise = _held_out_surprise(unit, latent, support, weights, estimate)
     rows = slice(unit.start, unit.stop)
-    zeros = np.zeros(len(surprise))
-    broad = density.background.surprise(latent[rows]) if density.background is not None else zeros
+    domain = surprise - broad.surprise(latent[rows]) if broad is not None else surprise
     rest = ~unit.excluded
     within = within_precision(latent[rest, :DEPARTURE_DIMENSIONS], footage.drives[rest])
-    scores = Scores(surprise, broad, zeros, zeros, latent[rows])
-    return footage.times_s[rows], run_channels(list(footage.times_s[rows]), scores, within, rule)
+    return footage.times_s[rows], run_channels(
+        list(footage.times_s[rows]), domain, latent[rows], within, rule
+    )

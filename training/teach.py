@@ -1,0 +1,173 @@
+"""From an encoder and footage to a bundle: the steps that ``sightline fit`` and every other way of teaching share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from rich.console import Console
+
+from engines import __version__
+from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
+from engines.decision import CHANNELS, UNITS, Rule
+from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection
+from engines.encoders import Background
+from engines.errors import EngineError
+from engines.footage import Drive
+from engines.frames import Image
+from engines.graph import fuse, input_size, keeps_length, late_shape
+from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.scores import pooled, reference_scores
+from training.encode import Encoded, encode, thumbnail
+from training.fit import DensityKind, Fitted, fit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """How to teach. relative: score against the background density; None: only with other footage.
+    own_projection: whiten by the footage's own principal axes although the encoder brings a background.
+    budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from."""
+
+    density: DensityKind = DensityKind.KDE
+    relative: bool | None = None
+    own_projection: bool = False
+    budget_per_hour: float | None = None
+    rate: float = 10.0
+
+
+def teach(
+    out: Path,
+    encoder: tuple[str, onnx.ModelProto, Background | None],
+    normal: Sequence[Drive],
+    other: Sequence[Drive] = (),
+    lesson: Lesson | None = None,
+) -> tuple[Bundle, Fitted]:
+    """Encode the drives, fit density and thresholds, write the bundle ``out``; ``encoder`` is what ``open_encoder``
+    returns."""
+    check_target(out)
+    lesson = lesson or Lesson()
+    name, model, background = encoder
+    input_size(model)
+    late_shape(model)
+    engine = OnnxRuntimeEngine(model.SerializeToString())
+    pooling = background.pooling if background is not None else _average_pooling(engine)
+    projection = background.projection if background is not None and not lesson.own_projection else None
+    if lesson.density == DensityKind.DIRECT:
+        projection = _identity(engine)
+
+    def reading(late: NDArray[np.float32]) -> Floats:
+        features = pooled(late, pooling)
+        return features if projection is None else projection.latent(features)
+
+    every_s = 1.0 / lesson.rate
+    taught = encode(normal, engine, reading, every_s, "reading normal footage")
+    beside = encode(other, engine, reading, every_s, "reading other footage") if other else []
+    fitted = fit(
+        taught,
+        beside,
+        background,
+        pooling,
+        projection=projection,
+        relative=bool(other) if lesson.relative is None else lesson.relative,
+        rule=Rule(),
+        budget_per_hour=lesson.budget_per_hour,
+        kind=lesson.density,
+        unit=not keeps_length(model),
+    )
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=out.stem,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        encoder=Encoder(name, hashlib.sha256(model.SerializeToString()).hexdigest()),
+        input_size=engine.input_size,
+        dimensions=fitted.density.projection.basis.shape[1],
+        density=_described(fitted.density.normal),
+        relative=fitted.density.background is not None,
+        drives=tuple(TaughtDrive(e.name, len(e.times_s), round(e.seconds, 3)) for e in taught),
+        calibration=fitted.calibration,
+        notes=tuple(f"{e.name}: {note}" for e in taught for note in e.notes),
+        files={},
+    )
+    thumbnails = {
+        f"{i:03d}_{j}.jpg": thumbnail(s) for i, e in enumerate(taught) for j, s in enumerate(e.samples)
+    }
+    fused = fuse(model, fitted.density).SerializeToString()
+    probes = _probes(taught, engine, fitted)
+    return write_bundle(out, manifest, fitted.density, fused, probes, thumbnails), fitted
+
+
+def tell(say: Console, bundle: Bundle) -> None:
+    """Say what was learnt, how it was checked and what it promises."""
+    manifest, calibration = bundle.manifest, bundle.calibration
+    frames, seconds = sum(d.frames for d in manifest.drives), sum(d.seconds for d in manifest.drives)
+    say.print(
+        f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {len(manifest.drives)} drives, encoder {manifest.encoder.name}"
+    )
+    kind = "relative to the background" if manifest.relative else "absolute"
+    say.print(f"         {manifest.dimensions} dimensions, {manifest.density}, {kind}")
+    say.print(
+        f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average"
+    )
+    for channel in (calibration.channel(name) for name in CHANNELS):
+        unit = UNITS[channel.name]
+        say.print(
+            f"         {channel.name:<9} typically {channel.typical:.2f}, alarm above {channel.threshold:.2f} {unit}"
+        )
+    say.print(
+        f"[bold]budget[/]   this footage supports {calibration.false_alarms_per_hour:.3g} false alarms per hour of driving like it"
+    )
+    if calibration.false_alarms_per_hour > 1.0:
+        say.print(f"         for 1 per hour, teach about {len(CHANNELS)} h of normal driving")
+    for note in manifest.notes:
+        say.print(f"[yellow]note[/]     {note}")
+    say.print(f"[bold]wrote[/]    {bundle.path} ({bundle.sha256[:12]})")
+
+
+def _described(density: LatentDensity) -> str:
+    match density:
+        case Kde():
+            return f"{len(density.support)} support points, bandwidth {density.bandwidth:g}"
+        case Mixture() if len(density.means) == 1:
+            return "one Gaussian"
+        case Mixture():
+            return f"{len(density.means)} Gaussians"
+        case Direct():
+            return "the network's own score"
+    raise TypeError(type(density).__name__)
+
+
+def _average_pooling(engine: OnnxRuntimeEngine) -> Floats:
+    late = engine.features(np.zeros((1, *engine.input_size, 3), np.uint8)).late
+    cells = int(np.prod(late.shape[2:], dtype=int))
+    return np.full((cells, 1), 1.0 / cells)
+
+
+def _identity(engine: OnnxRuntimeEngine) -> Projection:
+    """The projection that leaves one feature as it is."""
+    late = engine.features(np.zeros((1, *engine.input_size, 3), np.uint8)).late
+    if late.shape[1] != 1:
+        raise EngineError(
+            "encoder",
+            f"must give one score per frame for density direct, got {late.shape[1]} features",
+            "choose another --density",
+        )
+    return Projection(np.zeros(1), np.eye(1), np.ones(1), unit=False)
+
+
+def _probes(taught: Sequence[Encoded], engine: OnnxRuntimeEngine, fitted: Fitted) -> Probes:
+    """A few normal frames, and pictures far from any: black, white, grey, noise and a normal frame upside
+    down."""
+    height, width = engine.input_size
+    real = np.concatenate([e.samples for e in taught])
+    real = real[np.unique(np.linspace(0, len(real) - 1, 24).astype(int))]
+    flat = [np.full((height, width, 3), value, np.uint8) for value in (0, 128, 255)]
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    frames: Image = np.concatenate([real, np.stack([*flat, noise, real[0, ::-1]])])
+    return Probes(frames, reference_scores(fitted.density, engine.features(frames)))
