@@ -82,7 +82,7 @@ def fuse(
     model.CopyFrom(encoder)
     graph = model.graph
     names = [o.name for o in graph.output]
-    shape = late_shape(encoder)
+    map_shape = late_shape(encoder)
     builder = _Builder(graph, precision)
     centred = _centred(builder, _pooled(builder, builder.enter("late"), density.pooling), density.projection)
     latent = _latent(builder, centred, density.projection)
@@ -97,7 +97,7 @@ def fuse(
     _optional(builder, early, density.early, "damage")
     if "reconstruction" not in names:
         _nothing(builder, latent, "reconstruction", [-1])
-    heat = _heat(builder, density.cells, latent, shape) if "heat" not in names else []
+    heat = _heat(builder, density.cells, latent, map_shape) if "heat" not in names else []
     shapes = {"latent": ["N", density.projection.basis.shape[1]], "heat": ["N", *heat]}
     for name in OUTPUTS:
         if name not in names:
