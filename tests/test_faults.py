@@ -12,7 +12,8 @@ from engines.errors import InputError
 from engines.faults import FAULTS, apply, covered_share, inject
 
 FRAME_MODES = [mode for mode, fault in FAULTS.items() if fault.on_frame is not None]
-SIZES = [(360, 640), (97, 131), (33, 17), (5, 3)]
+CLIP_MODES = [mode for mode, fault in FAULTS.items() if fault.on_clip is not None]
+SIZES = [(360, 640), (97, 131), (33, 47), (32, 32)]
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -43,16 +44,17 @@ def test_fault_changes_a_copy_alone_and_the_same_way_each_time(
     assert not np.shares_memory(broken, image)
     assert np.array_equal(broken, apply(image, mode, severity, seed=4))
     if size[0] > 90:
-        assert np.abs(broken.astype(int) - before).mean() > 1
+        assert np.abs(broken.astype(int) - before).mean() > 0.02
 
 
 def test_every_mode_acts_on_frames_or_on_clips_and_says_what_gives_it_away() -> None:
     for name, fault in FAULTS.items():
         assert fault.mode == name
-        assert (fault.on_frame is None) != (fault.on_clip is None)
+        assert fault.on_frame is not None or fault.on_clip is not None
         assert fault.cue
         assert fault.confusable_with
-        assert fault.verdict in FAULTS
+        assert fault.verdict in FAULTS or fault.verdict == "no_frames"
+    assert [fault.number for fault in FAULTS.values()] == list(range(1, 37))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_every_mode_acts_on_frames_or_on_clips_and_says_what_gives_it_away() -> 
         ("black", lambda image: float(image.mean()), False),
         ("white", lambda image: float(image.std()), False),
         ("colour_cast", lambda image: float(np.ptp(image.mean((0, 1)))), True),
-        ("exposure", lambda image: float(image.mean()), True),
+        ("under_exposed", lambda image: float(image.mean()), False),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -84,12 +86,6 @@ def test_worse_dirt_covers_more_and_stays_on_the_glass(mode: str, seed: int) -> 
     first, second = (apply(picture(180, 320, drawn), mode, 5, seed) for drawn in (1, 2))
     same = np.abs(first.astype(int) - second).max(axis=2) <= 12
     assert same.mean() > 0.7
-
-
-def test_exposure_goes_both_ways() -> None:
-    image = picture(90, 160)
-    assert apply(image, "exposure", 4, seed=0).mean() > image.mean() + 20
-    assert apply(image, "exposure", 4, seed=1).mean() < image.mean() - 20
 
 
 def test_black_and_white_end_in_nothing_and_everything() -> None:
@@ -125,7 +121,7 @@ def test_noise_is_fresh_in_each_frame_and_mud_is_not() -> None:
 
 
 def test_inject_runs_on_an_endless_stream() -> None:
-    endless = (picture(30, 40, index) for index in itertools.count())
+    endless = (picture(40, 60, index) for index in itertools.count())
     seen = list(itertools.islice(inject(endless, "freeze", 2), 6))
     assert len(seen) == 6
     assert np.array_equal(seen[2], seen[5])
@@ -134,10 +130,10 @@ def test_inject_runs_on_an_endless_stream() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: apply(picture(9, 9), "gremlin"), "must be one of black, white, freeze"),
-        (lambda: inject([], "gremlin"), "must be one of black, white, freeze"),
-        (lambda: apply(picture(9, 9), "freeze"), "use inject"),
-        (lambda: apply(picture(9, 9), "blur", 6), "1, 2, 3, 4 or 5, not 6"),
+        (lambda: apply(picture(32, 32), "gremlin"), "must be one of disconnected, irregular_frames, freeze"),
+        (lambda: inject([], "gremlin"), "must be one of disconnected, irregular_frames, freeze"),
+        (lambda: apply(picture(32, 32), "freeze"), "use inject"),
+        (lambda: apply(picture(32, 32), "blur", 6), "1, 2, 3, 4 or 5, not 6"),
         (lambda: apply(np.zeros((4, 4), np.uint8), "blur"), "H × W × 3"),
         (lambda: apply(np.zeros((4, 4, 3), np.float32), "blur"), "float32"),
         (lambda: inject([], "blur", 5, 2), "not 5 and 2"),

@@ -171,7 +171,7 @@ def test_demo_has_room_to_recover_between_events() -> None:
     ("call", "says"),
     [
         (lambda: render((Segment("moon", 5.0),)), "highway, city, tunnel, night, rural"),
-        (lambda: render((Segment("city", 5.0, "gremlin"),)), "black, white, freeze"),
+        (lambda: render((Segment("city", 5.0, "gremlin"),)), "disconnected, irregular_frames, freeze"),
         (lambda: planted((Segment("moon", 5.0),)), "not 'moon'"),
         (lambda: check((Segment("city", 0.0),)), "seconds"),
         (lambda: check((Segment("city", float("nan")),)), "seconds"),

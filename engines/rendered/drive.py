@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from engines.errors import InputError
-from engines.faults import inject
+from engines.faults import Timed, inject_timed
+from engines.faults.timing import rising
 from engines.frames import Image
 from engines.rendered import roadside
 from engines.rendered.city import City
@@ -42,7 +43,8 @@ def render(
 ) -> Iterator[tuple[int, float, Image]]:
     """Yield (index, time_s, image) of a drive; image is H × W × 3 uint8 RGB, ``size`` is (width, height).
 
-    The same arguments give the same bytes on the same build of OpenCV. Another seed gives another drive:
+    A fault that loses or delays frames shows in index and time: index counts the frames that come, and times
+    strictly rise. The same arguments give the same bytes on the same build of OpenCV. Another seed gives another drive:
     weather, land, lanes, traffic, mounting of the camera. ``endless``: start the script over and over, the
     road goes on.
     Raises InputError for an impossible script, size or rate: at the call, not at the first frame.
@@ -52,16 +54,20 @@ def render(
 
 
 def _numbered(drive: Drive, seed: int, endless: bool) -> Iterator[tuple[int, float, Image]]:
-    index = 0
+    for index, (time_s, image) in enumerate(rising(_timed(drive, seed, endless))):
+        yield index, time_s, image
+
+
+def _timed(drive: Drive, seed: int, endless: bool) -> Iterator[Timed]:
     for lap in itertools.count() if endless else range(1):
         for number, (segment, start, stop) in enumerate(drive.spans()):
-            first = lap * len(drive)
-            frames: Iterator[Image] = (drive.image(first + place) for place in range(start, stop))
+            places = range(lap * len(drive) + start, lap * len(drive) + stop)
+            frames: Iterator[Timed] = (Timed(place / drive.fps, drive.image(place)) for place in places)
             if segment.fault:
-                frames = inject(frames, segment.fault, severity=segment.severity, seed=seed * 1009 + number)
-            for image in frames:
-                yield index, index / drive.fps, image
-                index += 1
+                frames = inject_timed(
+                    frames, segment.fault, severity=segment.severity, seed=seed * 1009 + number
+                )
+            yield from frames
 
 
 class Drive:

@@ -1,0 +1,141 @@
+"""Faults of the encoded stream, made on real H.264 packets: encoded by libx264, damaged on the way, decoded by libav.
+
+One picture goes in and one comes out: without B-frames or threads the codec has no delay. Where the decoder gives
+nothing, the viewer keeps what it last had, which at the very beginning is a buffer of zeros: green."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.codec.context import Flags
+
+from engines.faults.timing import Timed
+from engines.frames import Image
+
+GOP = 25
+"""Pictures from one key frame to the next, and so how long damage can last."""
+_SLICES = 6
+
+Damage = Callable[[bytes], bytes]
+"""What happens to a packet on its way; an empty one is lost."""
+
+
+def over_compression(image: Image, severity: int, seed: int) -> Image:
+    """One picture as a key frame at a quantiser from 40 to 51."""
+    return _Link(image.shape, _coarse(severity)).through(image, bytes)
+
+
+def over_compressed(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
+    """A clip at a quantiser from 40 to 51, the coarsest of H.264."""
+    return _sent(frames, _coarse(severity), bytes)
+
+
+def _coarse(severity: int) -> int:
+    return (40, 43, 46, 49, 51)[severity - 1]
+
+
+def macroblocks(image: Image, severity: int, seed: int) -> Image:
+    """One picture as a key frame, with damaged bytes."""
+    return _Link(image.shape, 26).through(image, _Damaging(severity, seed))
+
+
+def damaged_stream(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
+    """A clip with damaged bytes and lost packets; damage travels with motion until the next key frame."""
+    return _sent(frames, 26, _Damaging(severity, seed))
+
+
+class _Damaging:
+    """Overwrites bursts of bytes, and at worse severities loses packets."""
+
+    def __init__(self, severity: int, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._bursts, self._lost = ((0.3, 0.0), (1.0, 0.0), (2.5, 0.02), (6.0, 0.1), (15.0, 0.3))[
+            severity - 1
+        ]
+
+    def __call__(self, packet: bytes) -> bytes:
+        rng = self._rng
+        lost, bursts = (
+            rng.random() < self._lost,
+            max(1, rng.poisson(self._bursts)) if self._bursts > 1 else rng.poisson(self._bursts),
+        )
+        damaged = bytearray(packet)
+        for start in rng.integers(0, len(damaged), bursts):
+            burst = rng.integers(0, 256, int(rng.integers(1, 9)), np.uint8).tobytes()
+            damaged[start : start + len(burst)] = burst[: len(damaged) - start]
+        return b"" if lost else bytes(damaged)
+
+
+def reencoded_freeze(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
+    """The first picture again and again, but encoded anew with a trace of noise; with none left at severity 5.
+
+    Consecutive pictures differ by the noise and by the codec's key frames, never by motion.
+    """
+    sigma = (2.0, 1.2, 0.7, 0.3, 0.0)[severity - 1]
+    rng = np.random.default_rng(seed)
+
+    def held() -> Iterator[Timed]:
+        still: Image | None = None
+        for time_s, image in frames:
+            still = image.copy() if still is None else still
+            grain = sigma * rng.standard_normal(still.shape, np.float32)
+            yield Timed(time_s, np.clip(np.rint(still + grain), 0, 255).astype(np.uint8))
+
+    return _sent(held(), 26, bytes)
+
+
+def _sent(frames: Iterator[Timed], quantiser: int, damage: Damage) -> Iterator[Timed]:
+    link: _Link | None = None
+    for time_s, image in frames:
+        if link is None or link.shape != image.shape:
+            link = _Link(image.shape, quantiser)
+        yield Timed(time_s, link.through(image, damage))
+
+
+class _Link:
+    """An encoder, the way of its packets, and a decoder, in lock step."""
+
+    def __init__(self, shape: tuple[int, ...], quantiser: int) -> None:
+        self.shape = shape
+        height, width = (side + side % 2 for side in shape[:2])
+        encoder = av.VideoCodecContext.create("libx264", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        encoder.time_base = Fraction(1, 25)
+        encoder.flags |= Flags.global_header
+        parameters = f"keyint={GOP}:scenecut=0:slices={_SLICES}:threads=1:sliced-threads=0"
+        encoder.options = {
+            "preset": "veryfast", "tune": "zerolatency", "qp": str(quantiser), "x264-params": parameters
+        }  # fmt: skip
+        encoder.open()
+        decoder = av.VideoCodecContext.create("h264", "r")
+        # Parameter sets go round the damaged way, as RTSP sends them in its session description.
+        decoder.extradata = encoder.extradata
+        decoder.thread_count = 1
+        decoder.options = {"flags": "output_corrupt+low_delay", "flags2": "showall"}
+        self._encoder, self._decoder, self._count = encoder, decoder, 0
+        self._seen = av.VideoFrame.from_ndarray(np.zeros((height * 3 // 2, width), np.uint8), "yuv420p")
+
+    def through(self, image: Image, damage: Damage) -> Image:
+        """Return what a viewer sees after ``image`` was sent."""
+        height, width = self.shape[:2]
+        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(np.asarray(even, np.uint8), format="rgb24")
+        frame.pts, self._count = self._count, self._count + 1
+        for packet in self._encoder.encode(frame):
+            self._receive(damage(bytes(packet)))
+        return np.ascontiguousarray(self._seen.to_ndarray(format="rgb24")[:height, :width])
+
+    def _receive(self, packet: bytes) -> None:
+        if not packet:
+            return
+        try:
+            for frame in self._decoder.decode(av.Packet(packet)):
+                if (frame.width, frame.height) == (self._seen.width, self._seen.height):
+                    self._seen = frame
+        except av.error.FFmpegError:
+            return  # too damaged to be a picture: the viewer keeps what it has

@@ -1,0 +1,92 @@
+"""What a sensor does wrong: noise, stripes, dead and hot pixels, an unfinished picture."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from engines.faults.layers import Layer, clipped, layer
+from engines.frames import Image
+
+
+def noise(image: Image, severity: int, seed: int) -> Image:
+    """Poisson-Gauss: read noise everywhere, and shot noise that grows with the root of the light."""
+    strength = (6, 12, 22, 38, 60)[severity - 1]
+    light = image.astype(np.float32)
+    sigma = strength * np.sqrt(0.35 + 0.65 * light / 255)
+    grain = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
+    return clipped(light + sigma * grain)
+
+
+def banding(image: Image, severity: int, seed: int, time_s: float = 0.0) -> Image:
+    """A sinusoid over the rows that rolls through the picture: mains on the lamps or on the supply."""
+    rng = np.random.default_rng(seed)
+    depth = (0.06, 0.12, 0.22, 0.38, 0.65)[severity - 1]
+    waves, speed, phase = rng.uniform(4, 14), rng.uniform(0.3, 1.5) * rng.choice([-1, 1]), rng.random()
+    row = np.arange(image.shape[0]) / image.shape[0]
+    gain = 1 + depth * np.sin(2 * math.pi * (waves * row + speed * time_s + phase))
+    return clipped(image * gain[:, None, None].astype(np.float32))
+
+
+def dead_pixels(image: Image, severity: int, seed: int) -> Image:
+    """Pixels, and at worse severities rows and columns, that are dead or hot, always the same ones."""
+    return _defects(image.shape[0], image.shape[1], severity, seed).over(image)
+
+
+@lru_cache(maxsize=8)
+def _defects(height: int, width: int, severity: int, seed: int) -> Layer:
+    """Where the sensor is damaged. Worse damage contains milder damage: the list of defects only gets longer."""
+    rng = np.random.default_rng(seed)
+    dots, lines = ((60, 0), (200, 2), (600, 5), (1800, 12), (5000, 40))[severity - 1]
+    side = max(1, round(min(height, width) / 270))
+    alpha = np.zeros((height, width), np.float32)
+    colour = np.zeros((height, width, 3), np.float32)
+    for x, y, red, green, blue in rng.random((5000, 5))[:dots]:
+        top, left = int(y * height), int(x * width)
+        spot = (slice(top, top + side), slice(left, left + side))
+        alpha[spot] = 1
+        colour[spot] = 255 * np.rint((red, green, blue)) if red > 0.4 else 0
+    for place, level, upright in rng.random((40, 3))[:lines]:
+        first = int(place * (width if upright < 0.5 else height))
+        spot = (
+            (slice(None), slice(first, first + side))
+            if upright < 0.5
+            else (slice(first, first + side), slice(None))
+        )
+        alpha[spot] = 1
+        colour[spot] = 255.0 if level > 0.4 else 0.0
+    return layer(alpha, colour)
+
+
+def no_demosaic(image: Image, severity: int, seed: int) -> Image:
+    """The sensor's colour filter shows: each pixel with one of its three colours only, in a Bayer pattern."""
+    shown = (0.2, 0.4, 0.6, 0.8, 1.0)[severity - 1]
+    raw = np.empty(image.shape[:2], np.uint8)
+    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        raw[row::2, column::2] = image[row::2, column::2, channel]
+    return cv2.addWeighted(image, 1 - shown, cv2.cvtColor(raw, cv2.COLOR_GRAY2RGB), shown, 0)  # type: ignore[return-value]
+
+
+def bright_lines(image: Image, severity: int, seed: int) -> Image:
+    """Lines of light, mostly upright, that stay in place: columns of the sensor that a laser or the sun burnt."""
+    return _burnt(image.shape[0], image.shape[1], severity, seed).over(image)
+
+
+@lru_cache(maxsize=8)
+def _burnt(height: int, width: int, severity: int, seed: int) -> Layer:
+    rng = np.random.default_rng(seed)
+    count = (1, 3, 8, 20, 60)[severity - 1]
+    alpha, colour = np.zeros((height, width), np.float32), np.zeros((height, width, 3), np.float32)
+    thick = max(1.0, min(height, width) / 160)
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    for place, wide, upright, red, blue in rng.random((60, 5))[:count]:
+        at, along = (place * width, x[None, :]) if upright < 0.8 else (place * height, y[:, None])
+        glow = np.exp(-(((along - at) / (thick * (0.6 + wide))) ** 2))
+        fresh = np.maximum(alpha, glow)
+        tint = np.array([190 + 65 * red, 235, 190 + 65 * blue], np.float32)
+        colour = np.where((glow > alpha)[..., None], tint, colour)
+        alpha = fresh
+    return layer(np.minimum(alpha, 1.0), colour)
