@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
+from engines.engine import Precision, checked
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import FEATURES, OUTPUTS
@@ -20,6 +20,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    precision = Precision.FP32
 
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
@@ -43,23 +44,14 @@ class OnnxRuntimeEngine:
 
     def score(self, images: Image) -> Scores:
         """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
-        values = self.session.run(list(OUTPUTS), {self.input: self._checked(images)})
+        values = self.session.run(list(OUTPUTS), {self.input: checked(images, self.input_size)})
         return Scores(*values)
 
     def features(self, images: Image) -> Features:
         """Return what the encoder says of the frames, before any density."""
         names = [n for n in FEATURES if n in self.outputs]
-        values = self.session.run(names, {self.input: self._checked(images)})
+        values = self.session.run(names, {self.input: checked(images, self.input_size)})
         return Features(**dict(zip(names, values, strict=True)))
 
-    def _checked(self, images: Image) -> Image:
-        height, width = self.input_size
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
-            raise EngineError(
-                "images",
-                f"must be uint8 N×{height}×{width}×3, got {images.dtype} {'×'.join(map(str, images.shape))}",
-                "resize them",
-            )
-        if not len(images):
-            raise EngineError("images", "must hold at least one frame, got 0", "skip empty batches")
-        return np.ascontiguousarray(images)
+    def close(self) -> None:
+        """Nothing is held that the garbage collector would not give back."""

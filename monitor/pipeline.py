@@ -5,29 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 
 from engines.bundle import Bundle
-from engines.frames import Frame, Image
+from engines.engine import Engine
+from engines.frames import Frame
 from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
 from monitor.events import Phase, Verdict
 from monitor.health import Health, HealthChecks
 
 BATCH = 16
-
-
-class Engine(Protocol):
-    """Whatever can score frames: see ``engines.onnx_runtime``."""
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-
-    def score(self, images: Image) -> Scores:
-        """Score uint8 N×H×W×3 RGB frames."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engines.bundle import Bundle
+from engines.engine import Engine
 from engines.footage import Drive, Recording
 from engines.frames import Frame
 from monitor.events import Event, Phase, Verdict
 from monitor.pictures import Album
-from monitor.pipeline import Engine, Stream, Watched, watch
+from monitor.pipeline import Stream, Watched, watch
 
 
 @dataclass(slots=True)

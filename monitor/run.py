@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from engines.bundle import Bundle
+from engines.engine import Engine
 from engines.frames import Frame
 from engines.scores import Scores
 from monitor.alerts import Model
@@ -23,7 +24,7 @@ from monitor.events import Event, Fault, Phase, Verdict
 from monitor.live import LiveCamera, Status
 from monitor.outbox import Message
 from monitor.pictures import jpeg, picture
-from monitor.pipeline import Engine, Stream
+from monitor.pipeline import Stream
 from monitor.report_words import label
 from monitor.run_screen import Row
 
