@@ -5,6 +5,7 @@ nothing, the viewer keeps what it last had, which at the very beginning is a buf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -20,6 +21,10 @@ from engines.frames import Image
 GOP = 25
 """Pictures from one key frame to the next, and so how long damage can last."""
 _SLICES = 6
+_SLICE = re.compile(rb"\x00\x00\x01(?:[\x01\x21\x41\x61]|([\x05\x25\x45\x65]))")
+"""The beginning of a slice, in a group of its own if of a key frame."""
+_SLICE_HEADER = 12
+"""Bytes from there that stay, so that the decoder knows the slice that it then fails in."""
 
 Damage = Callable[[bytes], bytes]
 """What happens to a packet on its way; an empty one is lost."""
@@ -50,25 +55,29 @@ def damaged_stream(frames: Iterator[Timed], severity: int, seed: int) -> Iterato
 
 
 class _Damaging:
-    """Overwrites bursts of bytes, and at worse severities loses packets."""
+    """Overwrites bytes inside slices, after which the rest of the slice is lost, and at worse severities loses
+    whole packets. Every key frame is hit, so damage lasts; pictures between them are now and then."""
 
     def __init__(self, severity: int, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._bursts, self._lost = ((0.3, 0.0), (1.0, 0.0), (2.5, 0.02), (6.0, 0.1), (15.0, 0.3))[
-            severity - 1
-        ]
+        self._share, self._intact, self._now_and_then, self._lost = (
+            (0.17, 0.7, 0.008, 0.0), (0.17, 0.3, 0.016, 0.0), (0.5, 0.12, 0.04, 0.0), (0.7, 0.08, 0.1, 0.03),
+            (1.0, 0.02, 0.3, 0.15),
+        )[severity - 1]  # fmt: skip
 
     def __call__(self, packet: bytes) -> bytes:
-        rng = self._rng
-        lost, bursts = (
-            rng.random() < self._lost,
-            max(1, rng.poisson(self._bursts)) if self._bursts > 1 else rng.poisson(self._bursts),
-        )
+        rng, slices = self._rng, list(_SLICE.finditer(packet))
+        starts = [found.start() for found in slices]
+        order, struck = rng.permutation(len(starts)), rng.random(len(starts)) < self._now_and_then
+        if any(found[1] for found in slices):
+            struck[order[: max(1, round(self._share * len(starts)))]] = True
         damaged = bytearray(packet)
-        for start in rng.integers(0, len(damaged), bursts):
-            burst = rng.integers(0, 256, int(rng.integers(1, 9)), np.uint8).tobytes()
-            damaged[start : start + len(burst)] = burst[: len(damaged) - start]
-        return b"" if lost else bytes(damaged)
+        for start, end, hit in zip(starts, [*starts[1:], len(packet)], struck, strict=True):
+            first, burst = start + _SLICE_HEADER, rng.integers(0, 256, 8, np.uint8).tobytes()
+            at = first + int((end - first) * min(1.0, self._intact + 0.2 * rng.random()))
+            if hit and at < end:
+                damaged[at:end] = (burst + damaged[at + len(burst) :])[: end - at]
+        return b"" if rng.random() < self._lost else bytes(damaged)
 
 
 def reencoded_freeze(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
@@ -83,7 +92,7 @@ def reencoded_freeze(frames: Iterator[Timed], severity: int, seed: int) -> Itera
         still: Image | None = None
         for time_s, image in frames:
             still = image.copy() if still is None else still
-            grain = sigma * rng.standard_normal(still.shape, np.float32)
+            grain = np.float32(sigma) * rng.standard_normal((*still.shape[:2], 1), np.float32)
             yield Timed(time_s, np.clip(np.rint(still + grain), 0, 255).astype(np.uint8))
 
     return _sent(held(), 26, bytes)
@@ -116,7 +125,8 @@ class _Link:
         # Parameter sets go round the damaged way, as RTSP sends them in its session description.
         decoder.extradata = encoder.extradata
         decoder.thread_count = 1
-        decoder.options = {"flags": "output_corrupt+low_delay", "flags2": "showall"}
+        # Nothing is concealed, as by the chips in most viewers: what is lost stays green, or stale.
+        decoder.options = {"flags": "output_corrupt+low_delay", "flags2": "showall", "ec": "0"}
         self._encoder, self._decoder, self._count = encoder, decoder, 0
         self._seen = av.VideoFrame.from_ndarray(np.zeros((height * 3 // 2, width), np.uint8), "yuv420p")
 

@@ -59,9 +59,11 @@ def _sheared(image: Image, severity: int) -> Image:
     """Each row begins a little late, as where the length of a row in memory was got wrong."""
     height, width = image.shape[:2]
     slip = (0.04, 0.12, 0.35, 0.8, 2.6)[severity - 1] * width / height
-    late = np.rint(np.arange(height) * slip).astype(np.intp)[:, None]
-    columns = (np.arange(width) + late) % width
-    return np.take_along_axis(image, columns[..., None], axis=1)
+    sheared = np.empty_like(image)
+    for y in range(height):
+        late = round(y * slip) % width
+        sheared[y, : width - late], sheared[y, width - late :] = image[y, late:], image[y, :late]
+    return sheared
 
 
 def _squeezed(image: Image, severity: int) -> Image:

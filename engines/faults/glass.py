@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import InputError
-from engines.faults.layers import Layer, clipped, cloudy, layer, shorter
+from engines.faults.layers import Layer, cloudy, layer, rough, shorter
 from engines.frames import Image
 
 ONSET_S = 8.0
@@ -35,19 +35,25 @@ def mud(image: Image, severity: int, seed: int) -> Image:
 
 @lru_cache(maxsize=8)
 def _splashes(height: int, width: int, severity: int, seed: int) -> Layer:
-    """Smooth noise over a threshold, so that worse mud contains milder mud."""
+    """A landscape of clots and splatters over a water level, so that worse mud contains milder mud."""
     rng = np.random.default_rng(seed)
-    share = (0.08, 0.2, 0.38, 0.6, 0.85)[severity - 1]
-    field = (
-        cloudy(rng, height, width, 5)
-        + 0.35 * cloudy(rng, height, width, 14)
-        + 0.12 * cloudy(rng, height, width, 40)
-    )
-    edge = np.float32(np.quantile(field, 1 - share))
-    soft = np.clip((field - edge) / 0.05 + 0.5, 0, 1).astype(np.float32)
-    alpha = cv2.GaussianBlur(soft * np.float32(0.985), (0, 0), max(height * 0.004, 0.3))
-    grain = 0.7 + 0.45 * cloudy(rng, height, width, 30)
-    return layer(alpha, grain[..., None] * np.array((62.0, 46.0, 31.0), np.float32))
+    share = (0.06, 0.18, 0.36, 0.6, 0.86)[severity - 1]
+    clots = rough(rng, height, width, ((1.0, 5), (0.4, 14), (0.22, 45)))
+    clots -= clots.min()
+    clots /= clots.max()
+    splatters = np.zeros((height, width), np.float32)
+    for x, y, draw, thick in rng.random((260, 4)):
+        radius = min(height, width) * (0.006 + 0.05 * draw**5)
+        centre = (round(x * width * 16), round(y * height * 16))
+        cv2.circle(splatters, centre, round(radius * 16), 0.3 + 0.65 * thick, -1, cv2.LINE_8, 4)
+    cv2.GaussianBlur(splatters, (0, 0), max(height * 0.006, 0.4), splatters)
+    field = np.maximum(clots, splatters)
+    deep = field - np.float32(np.quantile(field, 1 - share))
+    sharp = np.clip(deep / 0.03 + 0.5, 0, 1) * np.clip(0.8 + deep / 0.25, 0.8, 0.99)
+    alpha = cv2.GaussianBlur(sharp.astype(np.float32), (0, 0), max(height * 0.003, 0.3))
+    grain = 0.75 + 0.35 * cloudy(rng, height, width, 25) + 0.2 * cloudy(rng, height, width, 90)
+    dried = 1.25 - np.clip(deep / 0.2, 0, 0.35)  # where it is thin, and lighter
+    return layer(alpha, (grain * dried)[..., None] * np.array((66.0, 50.0, 34.0), np.float32))
 
 
 def covered(image: Image, severity: int, seed: int) -> Image:
@@ -85,37 +91,44 @@ def frost(image: Image, severity: int, seed: int) -> Image:
 @lru_cache(maxsize=8)
 def _ice(height: int, width: int, severity: int, seed: int) -> Layer:
     rng = np.random.default_rng(seed)
-    share = (0.12, 0.28, 0.5, 0.75, 1.0)[severity - 1]
+    share = (0.12, 0.28, 0.5, 0.78, 1.0)[severity - 1]
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     rim = np.maximum(np.abs(x), np.abs(y))
-    needles = sum(
-        weight * (1 - np.abs(2 * cloudy(rng, height, width, cells) - 1))
-        for weight, cells in ((0.5, 9), (0.3, 22), (0.2, 55))
-    )
+    needles = rough(rng, height, width, ((0.5, 9), (0.3, 22), (0.2, 55)), ridges=True)
+    # Crystals grow inwards: streaks along the radius, from noise that is fine around and coarse along it.
+    bent = np.arctan2(y, x) / (2 * math.pi) + 0.5 + 0.12 * (cloudy(rng, height, width, 6) - 0.5)
+    around = (bent % 1.0).astype(np.float32) * 1023
+    along = np.clip(rim + 0.25 * needles, 0, 1.25).astype(np.float32) * 50
+    grid = rough(rng, 64, 1024, ((1.0, 190),), ridges=True)
+    streaks = cv2.remap(cv2.resize(grid[:10], (1024, 64)), around, along, cv2.INTER_LINEAR)
+    needles = 0.68 * needles + 0.32 * streaks
     field = rim + 0.9 * needles
     edge = np.quantile(field, 1 - share)
-    alpha = np.clip((field - edge) / 0.35 + 0.15, 0, 1) * (0.55 + 0.45 * needles)
-    bright = 178 + 70 * cloudy(rng, height, width, 70) * needles
+    alpha = np.clip((field - edge) / 0.35 + 0.15, 0, 1) * (0.5 + 0.5 * needles)
+    bright = 170 + 80 * cloudy(rng, height, width, 70) * needles
     return layer(
-        np.clip(alpha * (0.8 + 0.2 * share), 0, 0.97), bright[..., None] * np.array((0.96, 0.99, 1.02))
+        np.clip(alpha * (0.8 + 0.3 * share), 0, 0.97), bright[..., None] * np.array((0.95, 0.99, 1.03))
     )
 
 
 def condensation(image: Image, severity: int, seed: int, time_s: float = math.inf) -> Image:
-    """Mist on the lens: blurred and grey where it is thick; in a clip it comes within ``ONSET_S``."""
-    thick = (0.25, 0.45, 0.65, 0.85, 0.98)[severity - 1] * min(1.0, 0.15 + time_s / ONSET_S)
+    """Mist on the lens: blurred and milky where it is thick; in a clip it comes within ``ONSET_S``."""
+    thick = (0.27, 0.42, 0.6, 0.78, 1.0)[severity - 1] * min(1.0, 0.15 + time_s / ONSET_S)
     height, width = image.shape[:2]
-    alpha = np.minimum(_mist(height, width, seed) * thick * 1.35, 1.0)[..., None]
-    soft = _softened(image, 1.2 + 22 * thick)
-    veiled = soft.astype(np.float32) * (1 - 0.6 * thick) + 0.6 * thick * 190
-    return clipped(image + alpha * (veiled - image))
+    alpha = np.clip((_mist(height, width, seed) - 1 + 1.55 * thick) / 0.55, 0, 1) * np.float32(
+        min(1.0, 0.45 + 0.8 * thick)
+    )
+    veil = 0.25 + 0.57 * thick
+    misty = cv2.convertScaleAbs(_softened(image, 6 + 24 * thick), alpha=1 - veil, beta=200 * veil)
+    return cv2.blendLinear(image, misty, 1 - alpha, alpha)  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=8)
 def _mist(height: int, width: int, seed: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     coarse, fine = cloudy(rng, height, width, 3), cloudy(rng, height, width, 9)
-    return np.asarray(0.55 + 0.45 * coarse * (0.7 + 0.3 * fine), np.float32)
+    mist = np.asarray(0.7 * coarse + 0.3 * fine, np.float32)
+    return (mist - mist.min()) / np.ptp(mist)  # type: ignore[no-any-return]
 
 
 def _softened(image: Image, per_mille: float) -> Image:
@@ -139,37 +152,57 @@ class Refraction(NamedTuple):
         return self.surface.over(bent)  # type: ignore[arg-type]
 
 
+class Drops(NamedTuple):
+    """Drops of water: what is seen through them (a Refraction of a softened picture), and how much of it (0..1)."""
+
+    glass: Refraction
+    share: NDArray[np.float32]
+
+    def over(self, image: Image) -> Image:
+        through = self.glass.over(_softened(image, 5.0))
+        return cv2.blendLinear(image, through, 1 - self.share, self.share)  # type: ignore[return-value]
+
+
 def water_drops(image: Image, severity: int, seed: int) -> Image:
-    """Drops, each of which shows the scene small and upside down."""
+    """Drops, each of which shows the scene small, upside down and out of focus."""
     return _drops(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
 @lru_cache(maxsize=4)
-def _drops(height: int, width: int, severity: int, seed: int) -> Refraction:
+def _drops(height: int, width: int, severity: int, seed: int) -> Drops:
     rng = np.random.default_rng(seed)
-    count = (8, 20, 45, 100, 260)[severity - 1]
+    count, largest = ((6, 0.06), (18, 0.07), (50, 0.085), (130, 0.1), (420, 0.13))[severity - 1]
     across, down = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    alpha, colour = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    share, alpha, colour = (np.zeros((height, width), np.float32) for _ in range(3))
     size = min(height, width)
-    for place_x, place_y, draw in rng.random((260, 3))[:count]:
-        radius = size * (0.02 + 0.06 * draw**2.5)
+    for place_x, place_y, draw, lobe, turn in rng.random((420, 5))[:count]:
+        radius = size * (0.014 + largest * draw**2.5)
         cx, cy = place_x * width, place_y * height
-        left, top = max(0, int(cx - radius)), max(0, int(cy - radius))
-        box = (slice(top, int(cy + radius) + 2), slice(left, int(cx + radius) + 2))
+        left, top, reach = (
+            max(0, int(cx - 1.3 * radius)),
+            max(0, int(cy - 1.3 * radius)),
+            int(1.3 * radius) + 2,
+        )
+        box = (slice(top, int(cy) + reach), slice(left, int(cx) + reach))
         y, x = np.mgrid[box[0].start : min(box[0].stop, height), left : min(box[1].stop, width)].astype(
             np.float32
         )
         dx, dy = (x - cx) / radius, (y - cy) / radius
-        rho = np.hypot(dx, dy * (1 - 0.12 * dy))
-        inside = rho < 1
-        bend = radius * (1.2 + 2.5 * rho**2)
+        # No drop is round: it is heavier below, and lobed.
+        lobes = 1 + 0.16 * lobe * np.cos(2 * np.arctan2(dy, dx) + 6.3 * turn)
+        rho = np.hypot(dx, dy * (1 - 0.15 * dy)) / lobes
+        body = np.clip((1 - rho) * radius / max(1.0, 0.006 * size) + 0.5, 0, 1)
+        inside = body > 0
+        bend = radius * (1.5 + 3.0 * rho**2)
         across[box] = np.where(inside, cx - dx * bend, across[box])
         down[box] = np.where(inside, cy - dy * bend, down[box])
-        rim = np.clip((1 - rho) * radius, 0, 1) * (0.12 + 0.5 * rho**5)
-        shine = np.clip(1.4 - 4.5 * np.hypot(dx + 0.35, dy + 0.4), 0, 1) * 0.7
+        share[box] = np.maximum(share[box], body)
+        rim = 0.06 + 0.34 * np.clip(rho, 0, 1) ** 5 * (0.6 - 0.4 * dy)
+        shine = np.clip(1.3 - 3.4 * np.hypot(dx + 0.3, dy + 0.4), 0, 1) * 0.5
         alpha[box] = np.where(inside, np.maximum(rim, shine), alpha[box])
-        colour[box] = np.where(inside, np.where(shine > rim, 245, 30), colour[box])
-    return Refraction(cv2.convertMaps(across, down, cv2.CV_16SC2), layer(alpha, colour[..., None]))
+        colour[box] = np.where(inside, np.where(shine > rim, 240, 40), colour[box])
+    maps = cv2.convertMaps(across, down, cv2.CV_16SC2)
+    return Drops(Refraction(maps, layer(alpha, colour[..., None])), share)
 
 
 def broken_lens(image: Image, severity: int, seed: int) -> Image:
@@ -182,7 +215,7 @@ def _cracks(height: int, width: int, severity: int, seed: int) -> Refraction:
     rng = np.random.default_rng(seed)
     size = min(height, width)
     spokes, reach, slip = (
-        (5, 0.3, 0.004), (8, 0.6, 0.008), (12, 1.0, 0.014), (18, 1.5, 0.024), (28, 2.2, 0.045)
+        (5, 0.3, 0.004), (8, 0.6, 0.009), (12, 1.0, 0.018), (20, 1.6, 0.035), (34, 2.4, 0.075)
     )[severity - 1]  # fmt: skip
     impact = np.array([rng.uniform(0.25, 0.75) * width, rng.uniform(0.25, 0.75) * height])
     angles = np.sort((np.arange(spokes) + rng.uniform(-0.4, 0.4, spokes)) * 2 * np.pi / spokes)

@@ -22,6 +22,21 @@ def cloudy(rng: np.random.Generator, height: int, width: int, cells: int) -> NDA
     return np.clip(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
+def rough(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    octaves: tuple[tuple[float, int], ...],
+    ridges: bool = False,
+) -> NDArray[np.float32]:
+    """Return the sum of weight × cloudy noise over (weight, cells); ``ridges`` folds each into sharp crests."""
+    total = np.zeros((height, width), np.float32)
+    for weight, cells in octaves:
+        cloud = cloudy(rng, height, width, cells)
+        total += np.float32(weight) * (1 - np.abs(2 * cloud - 1) if ridges else cloud)
+    return total
+
+
 class Layer(NamedTuple):
     """Something on the glass: through (0..255) of the scene passes, covering is added. Both H × W × 3 uint8."""
 

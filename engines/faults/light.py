@@ -19,20 +19,20 @@ def black(image: Image, severity: int, seed: int) -> Image:
     kept, level = ((0.12, 3.0), (0.06, 2.5), (0.03, 2.0), (0.01, 1.0), (0.0, 0.0))[severity - 1]
     if not kept:
         return np.zeros_like(image)
-    noise = np.abs(np.random.default_rng(seed).standard_normal(image.shape, np.float32))
-    return clipped(kept * image + level * noise)
+    noise = np.abs(np.random.default_rng(seed).standard_normal((*image.shape[:2], 1), np.float32))
+    return clipped(np.float32(kept) * image + np.float32(level) * noise)
 
 
 def white(image: Image, severity: int, seed: int) -> Image:
     """Blown out: a gain of 1.5, of 2.5, and then a veil through which less and less can be seen."""
-    gain, veil = ((1.5, 0.0), (2.5, 0.0), (1.6, 150.0), (0.02, 251.0), (0.0, 255.0))[severity - 1]
+    gain, veil = ((1.5, 0.0), (2.5, 0.0), (1.6, 150.0), (0.08, 238.0), (0.0, 255.0))[severity - 1]
     return cv2.convertScaleAbs(image, alpha=gain, beta=veil)  # type: ignore[return-value]
 
 
 def under_exposed(image: Image, severity: int, seed: int) -> Image:
-    """Too dark, by a gamma of up to 5."""
-    gamma = (1.5, 2.0, 2.7, 3.7, 5.0)[severity - 1]
-    return cv2.LUT(image, clipped(255 * _RAMP**gamma))  # type: ignore[return-value]
+    """Too dark, by a gamma of up to 5 and a gain down to a third."""
+    gamma, gain = ((1.5, 1.0), (2.0, 0.9), (2.7, 0.75), (3.7, 0.55), (5.0, 0.35))[severity - 1]
+    return cv2.LUT(image, clipped(255 * gain * _RAMP**gamma))  # type: ignore[return-value]
 
 
 def exposure_oscillation(image: Image, severity: int, seed: int, time_s: float) -> Image:
@@ -45,8 +45,8 @@ def exposure_oscillation(image: Image, severity: int, seed: int, time_s: float) 
 
 
 def colour_cast(image: Image, severity: int, seed: int) -> Image:
-    """White balance gone: one channel up, another down, by up to ±50 %."""
-    strength = (0.08, 0.15, 0.25, 0.36, 0.5)[severity - 1]
+    """White balance gone: one channel up, another down, by up to ±60 %."""
+    strength = (0.08, 0.16, 0.27, 0.42, 0.6)[severity - 1]
     up, down, same = np.random.default_rng(seed).permutation(3)
     gain = np.empty(3)
     gain[up], gain[down], gain[same] = 1 + strength, 1 - strength, 1.0

@@ -16,7 +16,16 @@ from engines.frames import Image
 def blur(image: Image, severity: int, seed: int) -> Image:
     """Defocus: a point of light becomes a disc, whose radius is a share of the shorter side."""
     radius = shorter(image) * (0.006, 0.011, 0.018, 0.028, 0.045)[severity - 1]
-    return cv2.filter2D(image, -1, _disc(radius), borderType=cv2.BORDER_REFLECT_101)  # type: ignore[return-value]
+    step = max(1, int(radius / 8))
+    return _spread(image, _disc(radius / step), step)
+
+
+def _spread(image: Image, kernel: NDArray[np.float32], step: int) -> Image:
+    """Return ``image`` under a kernel whose pixels are ``step`` wide, which is finer than what it leaves."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (-(-width // step), -(-height // step)), interpolation=cv2.INTER_AREA)
+    small = cv2.filter2D(small, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=16)
@@ -31,7 +40,8 @@ def motion_blur(image: Image, severity: int, seed: int) -> Image:
     """A point of light becomes a line, one way all over the picture: a stabiliser that shakes instead."""
     length = shorter(image) * (0.02, 0.04, 0.07, 0.12, 0.2)[severity - 1]
     angle = float(np.random.default_rng(seed).uniform(0, math.pi))
-    return cv2.filter2D(image, -1, _line(length, angle), borderType=cv2.BORDER_REFLECT_101)  # type: ignore[return-value]
+    step = max(1, int(length / 35))
+    return _spread(image, _line(length / step, angle), step)
 
 
 @lru_cache(maxsize=16)
@@ -63,10 +73,11 @@ def chromatic_aberration(image: Image, severity: int, seed: int) -> Image:
 
 
 def distortion(image: Image, severity: int, seed: int) -> Image:
-    """Barrel distortion, k1 up to .45 of the half diagonal, with the corners held in place."""
+    """Barrel distortion, k1 up to 1.4 at the half diagonal; the left and right edges stay where they are, at half
+    their height, and the corners go dark."""
     height, width = image.shape[:2]
     return cv2.remap(  # type: ignore[return-value]
-        image, *_barrel(height, width, (0.06, 0.12, 0.2, 0.3, 0.45)[severity - 1]), cv2.INTER_LINEAR
+        image, *_barrel(height, width, (0.07, 0.17, 0.36, 0.7, 1.4)[severity - 1]), cv2.INTER_LINEAR
     )
 
 
@@ -74,7 +85,8 @@ def distortion(image: Image, severity: int, seed: int) -> Image:
 def _barrel(height: int, width: int, k1: float) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
     x = np.arange(width, dtype=np.float32) - (width - 1) / 2
     y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
-    pull = (1 + k1 * (x * x + y * y) / float(x[0] ** 2 + y[0, 0] ** 2)) / (1 + k1)
+    diagonal = float(x[0] ** 2 + y[0, 0] ** 2)
+    pull = (1 + k1 * (x * x + y * y) / diagonal) / (1 + k1 * float(x[0] ** 2) / diagonal)
     across = (x * pull + (width - 1) / 2).astype(np.float32)
     down = (y * pull + (height - 1) / 2).astype(np.float32)
     return cv2.convertMaps(across, down, cv2.CV_16SC2)  # type: ignore[return-value]

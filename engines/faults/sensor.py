@@ -11,24 +11,32 @@ import numpy as np
 from engines.faults.layers import Layer, clipped, layer
 from engines.frames import Image
 
+_SHOT = np.sqrt(0.35 + 0.65 * np.arange(256, dtype=np.float32) / 255)
+
 
 def noise(image: Image, severity: int, seed: int) -> Image:
-    """Poisson-Gauss: read noise everywhere, and shot noise that grows with the root of the light."""
-    strength = (6, 12, 22, 38, 60)[severity - 1]
-    light = image.astype(np.float32)
-    sigma = strength * np.sqrt(0.35 + 0.65 * light / 255)
-    grain = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
-    return clipped(light + sigma * grain)
+    """Poisson-Gauss: read noise everywhere, and shot noise that grows with the root of the light.
+
+    Half of it is grey and sharp, half in colours and twice as coarse, as a demosaicing at high gain leaves it.
+    """
+    strength = (6, 12, 24, 48, 95)[severity - 1]
+    rng = np.random.default_rng(seed)
+    height, width = image.shape[:2]
+    coarse = rng.standard_normal((-(-height // 2), -(-width // 2), 3), np.float32)
+    grain = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    sharp = rng.standard_normal((height, width, 1), np.float32)
+    return clipped(image + _SHOT[image] * np.float32(strength) * (grain + np.float32(0.7) * sharp))
 
 
 def banding(image: Image, severity: int, seed: int, time_s: float = 0.0) -> Image:
     """A sinusoid over the rows that rolls through the picture: mains on the lamps or on the supply."""
     rng = np.random.default_rng(seed)
-    depth = (0.06, 0.12, 0.22, 0.38, 0.65)[severity - 1]
+    depth = (0.05, 0.1, 0.2, 0.4, 0.8)[severity - 1]
     waves, speed, phase = rng.uniform(4, 14), rng.uniform(0.3, 1.5) * rng.choice([-1, 1]), rng.random()
     row = np.arange(image.shape[0]) / image.shape[0]
-    gain = 1 + depth * np.sin(2 * math.pi * (waves * row + speed * time_s + phase))
-    return clipped(image * gain[:, None, None].astype(np.float32))
+    wave = depth * np.sin(2 * math.pi * (waves * row + speed * time_s + phase)).astype(np.float32)
+    # Lamps change the light that comes in, the supply adds its own, which darkness doesn't hide.
+    return clipped(image * (1 + 0.8 * wave[:, None, None]) + 45 * wave[:, None, None])
 
 
 def dead_pixels(image: Image, severity: int, seed: int) -> Image:
@@ -40,8 +48,8 @@ def dead_pixels(image: Image, severity: int, seed: int) -> Image:
 def _defects(height: int, width: int, severity: int, seed: int) -> Layer:
     """Where the sensor is damaged. Worse damage contains milder damage: the list of defects only gets longer."""
     rng = np.random.default_rng(seed)
-    dots, lines = ((60, 0), (200, 2), (600, 5), (1800, 12), (5000, 40))[severity - 1]
-    side = max(1, round(min(height, width) / 270))
+    dots, lines = ((60, 0), (200, 2), (600, 5), (1800, 14), (5000, 50))[severity - 1]
+    side = max(1, round(min(height, width) / 200))
     alpha = np.zeros((height, width), np.float32)
     colour = np.zeros((height, width, 3), np.float32)
     for x, y, red, green, blue in rng.random((5000, 5))[:dots]:
@@ -49,7 +57,7 @@ def _defects(height: int, width: int, severity: int, seed: int) -> Layer:
         spot = (slice(top, top + side), slice(left, left + side))
         alpha[spot] = 1
         colour[spot] = 255 * np.rint((red, green, blue)) if red > 0.4 else 0
-    for place, level, upright in rng.random((40, 3))[:lines]:
+    for place, level, upright in rng.random((50, 3))[:lines]:
         first = int(place * (width if upright < 0.5 else height))
         spot = (
             (slice(None), slice(first, first + side))
@@ -71,7 +79,7 @@ def no_demosaic(image: Image, severity: int, seed: int) -> Image:
 
 
 def bright_lines(image: Image, severity: int, seed: int) -> Image:
-    """Lines of light, mostly upright, that stay in place: columns of the sensor that a laser or the sun burnt."""
+    """Lines of light, nearly all upright, that stay in place: columns of the sensor that a laser or the sun burnt."""
     return _burnt(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
@@ -80,13 +88,14 @@ def _burnt(height: int, width: int, severity: int, seed: int) -> Layer:
     rng = np.random.default_rng(seed)
     count = (1, 3, 8, 20, 60)[severity - 1]
     alpha, colour = np.zeros((height, width), np.float32), np.zeros((height, width, 3), np.float32)
-    thick = max(1.0, min(height, width) / 160)
+    thick = max(0.8, min(height, width) / 200)
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     for place, wide, upright, red, blue in rng.random((60, 5))[:count]:
-        at, along = (place * width, x[None, :]) if upright < 0.8 else (place * height, y[:, None])
-        glow = np.exp(-(((along - at) / (thick * (0.6 + wide))) ** 2))
+        at, along = (place * width, x[None, :]) if upright < 0.93 else (place * height, y[:, None])
+        away = np.abs(along - at) / (thick * (0.5 + wide))
+        glow = np.maximum(np.exp(-(away**2)), 0.45 * np.exp(-away / 3))
         fresh = np.maximum(alpha, glow)
-        tint = np.array([190 + 65 * red, 235, 190 + 65 * blue], np.float32)
+        tint = np.array([185 + 60 * red, 185 + 30 * red, 235 + 20 * blue], np.float32)
         colour = np.where((glow > alpha)[..., None], tint, colour)
         alpha = fresh
     return layer(np.minimum(alpha, 1.0), colour)

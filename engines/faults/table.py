@@ -56,7 +56,8 @@ def fresh(fault: FrameFault) -> ClipFault:
 
     def on_clip(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
         for index, (time_s, image) in enumerate(frames):
-            yield Timed(time_s, fault(image, severity, seed + index))
+            # A stride that keeps the pictures of one seed apart from those of the next.
+            yield Timed(time_s, fault(image, severity, seed + index * 0x9E3779B1))
 
     return on_clip
 
