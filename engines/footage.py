@@ -6,6 +6,7 @@ pass that converts them."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,8 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 IMAGES_PER_SECOND = 10.0
 """Rate at which a folder of images is played, for want of times: stated, never guessed from the content."""
+
+_FINGERPRINT_BYTES, _FINGERPRINT_BYTES_OF_AN_IMAGE = 1 << 20, 1 << 12
 
 _EIGHT_BIT_LUMA = frozenset(
     {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"}
@@ -99,6 +102,24 @@ def _uniquely_named(drives: list[Drive]) -> list[Drive]:
         d if names.count(d.name) == 1 else Drive(f"{d.path.parent.name}/{d.name}", d.path, d.files)
         for d in drives
     ]
+
+
+def fingerprint(drive: Drive) -> str:
+    """Identity of a drive's content, whatever it is called and wherever it lies: the sha256 of the size and first
+    MiB of a video, or of the names, sizes and first 4 KiB of a folder's images."""
+    digest = hashlib.sha256()
+    most = _FINGERPRINT_BYTES if drive.is_video else _FINGERPRINT_BYTES_OF_AN_IMAGE
+    for file in drive.files or (drive.path,):
+        name = "" if drive.is_video else file.name
+        try:
+            digest.update(f"{name} {file.stat().st_size}\n".encode("utf-8", "replace"))
+            with file.open("rb") as opened:
+                digest.update(opened.read(most))
+        except OSError as error:
+            raise InputError(
+                file, f"must be a file that can be read: {error.strerror}", "check the file or leave it out"
+            ) from error
+    return digest.hexdigest()
 
 
 class Recording:

@@ -62,6 +62,11 @@ class Detector:
         self._last_s = -math.inf
         self._history: deque[tuple[float, Levels]] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an event is open."""
+        return self._open is not None
+
     def update(self, sample: Sample) -> Judged:
         """Take one frame. Time that does not advance or a score that is not a number is an error of the
         caller's (ValueError)."""

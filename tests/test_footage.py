@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engines.errors import InputError, masked
-from engines.footage import Recording, find_drives
+from engines.footage import Recording, find_drives, fingerprint
 from engines.rendered import write_video
 
 SIZE = (48, 72)
@@ -48,6 +48,26 @@ def test_a_folder_of_folders_gives_one_drive_each(tmp_path: Path) -> None:
     found = find_drives([tmp_path])
     assert sorted((d.name, len(d.files)) for d in found) == [("a", 0), ("day/stills", 3), ("night/stills", 2)]
     assert len(find_drives([tmp_path, tmp_path / "day"])) == 3
+
+
+def test_a_fingerprint_knows_footage_by_its_content(tmp_path: Path) -> None:
+    first, copy = video(tmp_path / "a.mp4", 5), tmp_path / "copy.mp4"
+    copy.write_bytes(first.read_bytes())
+    stills = images(tmp_path / "stills", 3)
+    marks = {d.name: fingerprint(d) for d in find_drives([first, copy, video(tmp_path / "b.mp4", 6), stills])}
+    assert marks["a"] == marks["copy"]
+    assert len(set(marks.values())) == 3
+    stills.rename(tmp_path / "renamed")
+    assert fingerprint(find_drives([tmp_path / "renamed"])[0]) == marks["stills"]
+    (tmp_path / "renamed" / "frame_2.png").unlink()
+    assert fingerprint(find_drives([tmp_path / "renamed"])[0]) != marks["stills"]
+
+
+def test_a_fingerprint_of_what_is_gone_is_refused(tmp_path: Path) -> None:
+    drive = find_drives([video(tmp_path / "a.mp4", 2)])[0]
+    drive.path.unlink()
+    with pytest.raises(InputError, match="must be a file that can be read"):
+        fingerprint(drive)
 
 
 def test_images_come_in_the_order_people_count(tmp_path: Path) -> None:

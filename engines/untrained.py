@@ -1,0 +1,100 @@
+"""The same encoder without its training: what the architecture alone, and whitening, can see.
+
+Random convolutions followed by a density are a stronger detector than one would think; a trained encoder beside
+which they do as well has learnt nothing that matters here. Weights are drawn anew (He et al. 2015) and each layer
+is scaled to unit variance on probe pictures, one after the other (LSUV: Mishkin & Matas 2016), since without that
+a deep network's last layer says next to nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from engines.errors import EngineError
+from engines.frames import Image
+from engines.onnx_runtime import OnnxRuntimeEngine
+
+WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
+"""Layers whose weights are drawn anew, and the input that holds them."""
+NORMALISED = "BatchNormalization"
+PROBES = 8
+OWN_NAMES = "sightline_"
+"""Prefix of what the fused graph adds behind the encoder."""
+
+
+def untrained(model: onnx.ModelProto, probes: Image, seed: int = 0) -> onnx.ModelProto:
+    """Return the encoder of a fused graph, or an encoder, with random weights; its one output is ``late``.
+
+    probes: N×H×W×3 uint8 pictures by which layers are scaled. The same seed gives the same network. A graph
+    without weights that could be drawn raises EngineError."""
+    encoder = _encoder(model)
+    weights = {i.name: i for i in encoder.graph.initializer}
+    random = np.random.default_rng(seed)
+    layers = []
+    for node in encoder.graph.node:
+        if node.op_type == NORMALISED:
+            _make_neutral(node, weights)
+        if node.op_type not in WEIGHTED or len(node.input) < 2 or node.input[1] not in weights:
+            continue
+        drawn = weights[node.input[1]]
+        shape = tuple(drawn.dims)
+        _set(drawn, random.standard_normal(shape) * np.sqrt(2.0 / max(1, _summed(node, shape))))
+        if len(node.input) > 2 and node.input[2] in weights:
+            _set(weights[node.input[2]], np.zeros(tuple(weights[node.input[2]].dims)))
+        layers.append((node.output[0], drawn))
+    if not layers:
+        raise EngineError("encoder", "must have layers with weights to be compared with an untrained one")
+    chosen = probes[np.unique(np.linspace(0, len(probes) - 1, PROBES).astype(int))]
+    for output, drawn in layers:
+        spread = _spread(encoder, output, chosen)
+        if spread > 1e-12:
+            _set(drawn, numpy_helper.to_array(drawn) / spread)
+    return encoder
+
+
+def _encoder(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the part before the density, with the one output ``late``."""
+    encoder = onnx.ModelProto()
+    encoder.CopyFrom(model)
+    graph = encoder.graph
+    nodes = [n for n in graph.node if not n.name.startswith(OWN_NAMES.rstrip("_") + "/")]
+    kept = [i for i in graph.initializer if not i.name.startswith(OWN_NAMES)]
+    late = [o for o in graph.output if o.name == "late"]
+    if not late:
+        raise EngineError("model", "must have the output 'late' of its encoder", "make the bundle again")
+    for field, values in ((graph.node, nodes), (graph.initializer, kept), (graph.output, late)):
+        copies = [type(v).FromString(v.SerializeToString()) for v in values]
+        del field[:]
+        field.extend(copies)
+    return encoder
+
+
+def _summed(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:
+    """How many products each output of the layer sums."""
+    if node.op_type == "Conv":
+        return int(np.prod(shape[1:]))
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return shape[-1] if transposed else int(np.prod(shape[:-1]))
+
+
+def _make_neutral(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> None:
+    """Scale 1, bias 0, mean 0, variance 1: what a normalisation is before it has seen anything."""
+    for name, value in zip(node.input[1:5], (1.0, 0.0, 0.0, 1.0), strict=True):
+        if name in weights:
+            _set(weights[name], np.full(tuple(weights[name].dims), value))
+
+
+def _set(tensor: onnx.TensorProto, values: np.ndarray) -> None:
+    kind = numpy_helper.to_array(tensor).dtype
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(values, kind), tensor.name))
+
+
+def _spread(encoder: onnx.ModelProto, output: str, probes: Image) -> float:
+    """Standard deviation of one layer's output over the probes."""
+    probed = onnx.ModelProto()
+    probed.CopyFrom(encoder)
+    del probed.graph.output[:]
+    probed.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    engine = OnnxRuntimeEngine(probed.SerializeToString())
+    return float(np.std(engine.session.run([output], {engine.input: probes})[0]))
