@@ -73,7 +73,8 @@ def unpack_kde(prefix: str, stored: Mapping[str, Any]) -> Kde:
 
 
 def pack(density: Density) -> dict[str, Any]:
-    arrays: dict[str, Any] = {"pooling": density.pooling, "within": density.within}
+    plain = ("pooling", "within", "normal_drives", "background_drives")
+    arrays: dict[str, Any] = {name: getattr(density, name) for name in plain}
     arrays |= pack_projection("projection", density.projection) | pack_density("normal", density.normal)
     if density.background is not None:
         arrays |= pack_density("background", density.background)
@@ -101,4 +102,6 @@ def unpack(stored: Mapping[str, Any]) -> Density:
         cells=Cells(unpack_projection("cells_projection", stored), unpack_kde("cells", stored))
         if has_cells
         else None,
+        normal_drives=stored["normal_drives"],
+        background_drives=stored["background_drives"],
     )

@@ -18,7 +18,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from engines.arrays import npz, open_npz, pack, unpack
 from engines.decision import Calibration
@@ -32,11 +35,13 @@ NO_SEAL = 64 * "0"
 
 
 class TaughtDrive(msgspec.Struct, frozen=True):
-    """A drive the bundle was taught on."""
+    """A drive the bundle was taught on. fingerprint: of its content (``engines.footage.fingerprint``), by which it
+    is known again."""
 
     name: str
     frames: int
     seconds: float
+    fingerprint: str
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -50,8 +55,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays
     readable.
 
-    density: what stands on the latent, in words. files: the sha256 of every other file. seal: that of this one,
-    with zeros in its own place.
+    density: what stands on the latent, in words. others: drives that only widened the background.
+    files: the sha256 of every other file. seal: that of this one, with zeros in its own place.
     """
 
     schema: int
@@ -64,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
     density: str
     relative: bool
     drives: tuple[TaughtDrive, ...]
+    others: tuple[TaughtDrive, ...]
     calibration: Calibration
     notes: tuple[str, ...]
     files: dict[str, str]
@@ -105,6 +111,14 @@ class Bundle:
         with open_npz(self.path / "probes.npz") as stored:
             scores = Scores(**{f.name: stored[f.name] for f in fields(Scores)})
             return Probes(stored["frames"], scores)
+
+    def normal_pictures(self) -> tuple[Image, NDArray[np.int64]]:
+        """The pictures of normal footage, N×H×W×3 RGB at the input size, and the number of the drive each is of."""
+        names = sorted(name for name in self.manifest.files if name.startswith("normal/"))
+        data = [np.frombuffer((self.path / name).read_bytes(), np.uint8) for name in names]
+        pictures = [cv2.imdecode(one, cv2.IMREAD_COLOR_RGB) for one in data]
+        drives = [int(Path(name).stem.partition("_")[0]) for name in names]
+        return np.asarray(pictures, np.uint8), np.array(drives, np.int64)
 
 
 def open_bundle(path: Path | str) -> Bundle:

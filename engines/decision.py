@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -51,7 +51,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """One calibrated channel. typical is the median over the calibration footage; clear, between the two,
+    """One calibrated channel. typical is the median of the held-out units' medians; clear, between the two,
     ends an event."""
 
     name: str
@@ -63,6 +63,18 @@ class Channel(msgspec.Struct, frozen=True):
         return self.typical + 0.85 * (self.threshold - self.typical)
 
 
+class HeldOut(msgspec.Struct, frozen=True):
+    """What the channels did over one held-out unit, scored as though it had not been taught.
+
+    drive: its number among the taught. typical: median of each channel. peak: the highest level that each held
+    for ``Rule.confirm_s``, -inf where it never had a say for that long."""
+
+    drive: int
+    seconds: float
+    typical: dict[str, float]
+    peak: dict[str, float]
+
+
 class Calibration(msgspec.Struct, frozen=True):
     """What was learnt from ``units`` held-out drives (or guarded blocks of drives) of ``unit_s`` seconds on
     average.
@@ -70,6 +82,7 @@ class Calibration(msgspec.Struct, frozen=True):
     false_alarms_per_hour is the budget that the thresholds keep: with ``units`` exchangeable units and one
     threshold per channel at the k-th smallest of the units' maxima, P(alarm in a new unit) ≤ channels · (1 -
     k / (units + 1)), whatever the correlation inside a unit (split conformal prediction, Vovk et al. 2005).
+    held_out: the units themselves. allowed: how many of their peaks may lie above a threshold, units - k.
     """
 
     rule: Rule
@@ -78,6 +91,8 @@ class Calibration(msgspec.Struct, frozen=True):
     units: int
     unit_s: float
     false_alarms_per_hour: float
+    held_out: tuple[HeldOut, ...] = ()
+    allowed: int = 0
 
     def channel(self, name: str) -> Channel:
         return next(c for c in self.channels if c.name == name)
@@ -193,51 +208,66 @@ def held_peak(times_s: NDArray[np.floating], values: Floats, hold_s: float) -> f
     return peak
 
 
+def held_out(drive: int, times_s: NDArray[np.floating], channels: dict[str, Floats], rule: Rule) -> HeldOut:
+    """Sum up one held-out unit of taught drive ``drive``: times N, channels of N values."""
+    return HeldOut(
+        drive=drive,
+        seconds=float(times_s[-1] - times_s[0]),
+        typical={
+            name: float(np.nanmedian(v)) if np.isfinite(v).any() else math.nan for name, v in channels.items()
+        },
+        peak={name: held_peak(times_s, v, rule.confirm_s) for name, v in channels.items()},
+    )
+
+
 def calibrate(
-    units: Sequence[tuple[NDArray[np.floating], dict[str, Floats]]],
-    rule: Rule,
-    unit: str,
-    budget_per_hour: float | None = None,
+    units: Sequence[HeldOut], rule: Rule, unit: str, budget_per_hour: float | None = None
 ) -> Calibration:
-    """Choose thresholds from held-out ``units``, each (times N, channels of N values).
+    """Choose thresholds from held-out ``units``; those too short for a channel to have had a say do not count.
 
     Without a budget the thresholds are the largest maxima: the lowest rate that the footage can support. A
     budget below that is refused with CalibrationError, which says how much footage it needs."""
-    peaks = {name: np.array([held_peak(t, c[name], rule.confirm_s) for t, c in units]) for name in CHANNELS}
-    count = min(int(np.isfinite(p).sum()) for p in peaks.values()) if units else 0
+    able = tuple(u for u in units if all(math.isfinite(peak) for peak in u.peak.values()))
+    tightest = _settled(able, rule, unit, allowed=0)
+    if budget_per_hour is None:
+        return tightest
+    supported, unit_s = tightest.false_alarms_per_hour, tightest.unit_s
+    if budget_per_hour < supported * (1 - 1e-9):
+        needed_h = len(CHANNELS) / budget_per_hour
+        raise CalibrationError(
+            "calibration",
+            f"a budget of {budget_per_hour:g} false alarms per hour needs about {needed_h:.2g} h of normal footage; "
+            f"{len(able) * unit_s / 3600:.2g} h in {len(able)} {unit}s support {supported:.3g} per hour",
+            "give more footage, or leave the budget out",
+        )
+    share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
+    rank = min(len(able), max(1, math.ceil((len(able) + 1) * (1.0 - share))))
+    return _settled(able, rule, unit, allowed=len(able) - rank)
+
+
+def calibration_without(calibration: Calibration, drives: Set[int]) -> Calibration:
+    """The calibration as it would be had the units of ``drives`` not been there, with as many peaks above its
+    thresholds. CalibrationError where too few units are left."""
+    left = tuple(u for u in calibration.held_out if u.drive not in drives)
+    return _settled(left, calibration.rule, calibration.unit, min(calibration.allowed, max(len(left) - 1, 0)))
+
+
+def _settled(units: tuple[HeldOut, ...], rule: Rule, unit: str, allowed: int) -> Calibration:
+    """The calibration whose thresholds leave ``allowed`` of the units' peaks above them."""
+    count = len(units)
     if count < 3:
         raise CalibrationError(
             "calibration",
             f"needs at least 3 held-out {unit}s of {rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s:g} s or more, got {count}",
             "give more or longer footage of normal driving",
         )
-    spans = [
-        float(t[-1] - t[0]) for t, c in units if np.isfinite(held_peak(t, c["departure"], rule.confirm_s))
-    ]
-    unit_s = float(np.mean(spans))
-    supported = len(CHANNELS) / (count + 1) * 3600.0 / unit_s
-    rank, promised = count, supported
-    if budget_per_hour is not None:
-        if budget_per_hour < supported * (1 - 1e-9):
-            needed_h = len(CHANNELS) / budget_per_hour
-            raise CalibrationError(
-                "calibration",
-                f"a budget of {budget_per_hour:g} false alarms per hour needs about {needed_h:.2g} h of normal footage; "
-                f"{count * unit_s / 3600:.2g} h in {count} {unit}s support {supported:.3g} per hour",
-                "give more footage, or leave the budget out",
-            )
-        share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
-        rank = min(count, max(1, math.ceil((count + 1) * (1.0 - share))))
-        promised = len(CHANNELS) * (1.0 - rank / (count + 1)) * 3600.0 / unit_s
-    chosen = tuple(
-        _channel(name, np.sort(peaks[name][np.isfinite(peaks[name])])[-count:][rank - 1], units, rule)
-        for name in CHANNELS
-    )
-    return Calibration(rule, chosen, unit, count, unit_s, promised)
+    unit_s = float(np.mean([u.seconds for u in units]))
+    promised = len(CHANNELS) * (1 + allowed) / (count + 1) * 3600.0 / unit_s
+    channels = tuple(_channel(name, units, allowed, rule) for name in CHANNELS)
+    return Calibration(rule, channels, unit, count, unit_s, promised, units, allowed)
 
 
-def _channel(
-    name: str, peak: float, units: Sequence[tuple[NDArray[np.floating], dict[str, Floats]]], rule: Rule
-) -> Channel:
-    typical = float(np.nanmedian(np.concatenate([c[name] for _, c in units])))
-    return Channel(name, typical + rule.margin * (float(peak) - typical), typical)
+def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule) -> Channel:
+    peak = sorted(u.peak[name] for u in units)[len(units) - 1 - allowed]
+    typical = float(np.median([u.typical[name] for u in units]))
+    return Channel(name, typical + rule.margin * (peak - typical), typical)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,10 @@ class Cells:
         return self.density.surprise(self.projection.latent(rows)).reshape(count, height, width)
 
 
+def _nobody() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Density:
     """What one bundle knows: how late features are pooled and projected, and what is normal there.
@@ -47,7 +51,9 @@ class Density:
     average). background is None where scores are not relative to one. early_projection and early: the same
     for the early statistics; None for encoders without them. within: k × k inverse covariance of the k
     leading latent directions around their own drive's mean: how far normal drives wander. cells: of the late
-    map; None where it has none, or where the decoder's error is the heat map."""
+    map; None where it has none, or where the decoder's error is the heat map. normal_drives, background_drives:
+    which taught drive each support point of ``normal`` (and ``early``) and of ``background`` comes from, -1 for
+    none of them; empty for densities without support points."""
 
     pooling: Floats
     projection: Projection
@@ -57,6 +63,8 @@ class Density:
     early: Kde | None
     within: Floats
     cells: Cells | None = None
+    normal_drives: NDArray[np.int64] = field(default_factory=_nobody)
+    background_drives: NDArray[np.int64] = field(default_factory=_nobody)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

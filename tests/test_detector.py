@@ -8,7 +8,18 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from engines.decision import Calibration, Channel, Channels, Rule, calibrate, held_peak, run_channels
+from engines.decision import (
+    Calibration,
+    Channel,
+    Channels,
+    HeldOut,
+    Rule,
+    calibrate,
+    calibration_without,
+    held_out,
+    held_peak,
+    run_channels,
+)
 from engines.errors import CalibrationError
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Fault, Phase, Verdict
@@ -163,10 +174,10 @@ def test_held_peak_equals_brute_force(hold_s: float) -> None:
     assert held_peak(times, values, hold_s) == best
 
 
-def units(peaks: list[float]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+def units(peaks: list[float]) -> list[HeldOut]:
     times = np.arange(0, 60, 0.1)
     level = [np.where(times > 30, p, 0.0) for p in peaks]
-    return [(times, {"domain": v, "departure": v}) for v in level]
+    return [held_out(i, times, {"domain": v, "departure": v}, RULE) for i, v in enumerate(level)]
 
 
 def test_threshold_is_the_order_statistic_with_its_margin() -> None:
@@ -192,6 +203,36 @@ def test_an_unsupported_budget_is_refused_with_what_it_needs() -> None:
 def test_too_few_units_are_refused() -> None:
     with pytest.raises(CalibrationError, match="at least 3 held-out drives"):
         calibrate(units([1.0, 2.0]), RULE, "drive")
+
+
+def test_a_unit_too_short_to_speak_does_not_count() -> None:
+    times = np.arange(0, 1, 0.1)
+    short = held_out(9, times, {"domain": np.full(10, 99.0), "departure": np.full(10, np.nan)}, RULE)
+    assert short.peak == {"domain": -math.inf, "departure": -math.inf}
+    assert calibrate([*units([1.0, 2.0, 3.0]), short], RULE, "drive") == calibrate(
+        units([1.0, 2.0, 3.0]), RULE, "drive"
+    )
+
+
+@pytest.mark.parametrize("times_looser", [None, 4.0], ids=["tightest", "budget"])
+def test_a_calibration_without_a_drive_is_that_of_the_other_drives(times_looser: float | None) -> None:
+    everything = units([float(i) for i in range(1, 40)])
+    tight = calibrate(everything, RULE, "drive")
+    budget = None if times_looser is None else times_looser * tight.false_alarms_per_hour
+    whole = calibrate(everything, RULE, "drive", budget)
+    less = calibration_without(whole, {38})
+    assert less.units == 38
+    assert less.allowed == whole.allowed
+    assert {u.drive for u in less.held_out} == set(range(38))
+    direct = calibrate(everything[:38], RULE, "drive", None if budget is None else less.false_alarms_per_hour)
+    assert less == direct
+    assert calibration_without(whole, set()) == whole
+
+
+def test_a_calibration_without_nearly_every_drive_is_refused() -> None:
+    whole = calibrate(units([1.0, 2.0, 3.0, 4.0]), RULE, "drive")
+    with pytest.raises(CalibrationError, match="at least 3 held-out drives"):
+        calibration_without(whole, {0, 1})
 
 
 def test_channels_hardly_depend_on_the_frame_rate() -> None:

@@ -19,8 +19,9 @@ from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import Features
 
 BATCH = 16
-KEPT_FRAMES = 4
-"""Frames kept per drive as probes and thumbnails."""
+FEWEST_SAMPLES, MOST_SAMPLES = 4, 200
+"""Frames kept per drive as probes and thumbnails, at least, and of all drives together, at most (unless that would be
+fewer)."""
 CELLS_PER_BATCH = 32
 """Cells of the late map kept of each batch, drawn at random, to learn what single cells look like."""
 
@@ -52,8 +53,10 @@ class Encoded:
         return float(self.times_s[-1] - self.times_s[0])
 
 
-def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, reading: Reading, every_s: float) -> Encoded:
-    """Decode and encode one drive, at most one frame per ``every_s``."""
+def encode_drive(
+    drive: Drive, engine: OnnxRuntimeEngine, reading: Reading, every_s: float, samples: int = FEWEST_SAMPLES
+) -> Encoded:
+    """Decode and encode one drive, at most one frame per ``every_s``; keep up to ``samples`` pictures."""
     recording = Recording(drive, engine.input_size, every_s=every_s)
     random = np.random.default_rng(0)
     frames = iter(recording)
@@ -72,15 +75,15 @@ def encode_drive(drive: Drive, engine: OnnxRuntimeEngine, reading: Reading, ever
         ))  # fmt: skip
         times += [f.time_s for f in batch]
         kept.append(images[0])
-    chosen = np.unique(np.linspace(0, len(kept) - 1, KEPT_FRAMES).astype(int))
-    samples = np.stack([kept[i] for i in chosen])
+    chosen = np.unique(np.linspace(0, len(kept) - 1, samples).astype(int))
     features, early, cells, reconstruction = (np.concatenate(column) for column in zip(*batches, strict=True))
     if not np.isfinite(features).all():
         raise InputError(
             drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder"
         )
+    pictures = np.stack([kept[i] for i in chosen])
     return Encoded(
-        drive.name, np.array(times), features, early, cells, reconstruction, samples, tuple(recording.notes)
+        drive.name, np.array(times), features, early, cells, reconstruction, pictures, tuple(recording.notes)
     )
 
 
@@ -95,10 +98,11 @@ def encode(
     drives: Sequence[Drive], engine: OnnxRuntimeEngine, reading: Reading, every_s: float, what: str
 ) -> list[Encoded]:
     """Encode every drive, with progress."""
+    samples = max(FEWEST_SAMPLES, MOST_SAMPLES // max(1, len(drives)))
     with progress(what, len(drives), "drives") as advance:
         encoded = []
         for drive in drives:
-            encoded.append(encode_drive(drive, engine, reading, every_s))
+            encoded.append(encode_drive(drive, engine, reading, every_s, samples))
             advance(1, drive.name)
     return encoded
 

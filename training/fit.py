@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.decision import Calibration, Rule, calibrate, run_channels
+from engines.decision import Calibration, HeldOut, Rule, calibrate, held_out, run_channels
 from engines.density import (
     Direct,
     Floats,
@@ -167,7 +167,9 @@ def fit(
     support, weights = _thinned(latent, footage.drives)
     bandwidth, tried = _choose_bandwidth(latent, support, weights, units)
     estimate = _estimator(kind, bandwidth)
-    broad = _background(latent, footage.drives, beside, shipped, estimate) if relative else None
+    broad, sources = None, np.zeros(0, np.int64)
+    if relative:
+        broad, sources = _background(latent, footage.drives, beside, shipped, estimate)
     early_projection = _early_projection(footage, background)
     density = Density(
         pooling=pooling,
@@ -176,11 +178,14 @@ def fit(
         background=broad,
         early_projection=early_projection,
         early=_early_kde(footage, early_projection, support, weights),
-        within=within_precision(latent[:, :DEPARTURE_DIMENSIONS], footage.drives),
+        # Of the support alone, so that a drive can be left out of it later.
+        within=within_precision(latent[support, :DEPARTURE_DIMENSIONS], footage.drives[support]),
         cells=_cells(normal, unit),
+        normal_drives=footage.drives[support] if kind == DensityKind.KDE else np.zeros(0, np.int64),
+        background_drives=sources if kind == DensityKind.KDE else np.zeros(0, np.int64),
     )
-    held_out = [_score_unit(u, latent, footage, broad, support, weights, estimate, rule) for u in units]
-    return Fitted(density, calibrate(held_out, rule, name, budget_per_hour), tried)
+    scored = [_score_unit(u, latent, footage, broad, support, weights, estimate, rule) for u in units]
+    return Fitted(density, calibrate(scored, rule, name, budget_per_hour), tried)
 
 
 def _estimator(kind: DensityKind, bandwidth: float) -> Estimator:
@@ -280,17 +285,18 @@ def _background(
     beside: Sequence[Floats],
     background: Background | None,
     estimate: Estimator,
-) -> LatentDensity:
+) -> tuple[LatentDensity, NDArray[np.int64]]:
     """Density of everything known: normal drives, other drives, and the shipped background where its
-    projection is in use."""
+    projection is in use; and the drive each point is from, numbered on from the normal ones, -1 for shipped."""
     more = [np.full(len(rows), drives.max() + 1 + i, np.int64) for i, rows in enumerate(beside)]
     joined, labels = np.concatenate([latent, *beside]), np.concatenate([drives, *more])
     chosen, weights = _thinned(joined, labels)
-    support = joined[chosen]
+    support, sources = joined[chosen], labels[chosen]
     if background is not None:
         support = np.concatenate([support, background.density.support])
+        sources = np.concatenate([sources, np.full(len(background.density.support), -1)])
         weights = np.concatenate([0.5 * weights, 0.5 * np.exp(background.density.log_weights)])
-    return estimate(support, weights)
+    return estimate(support, weights), sources
 
 
 def _early_projection(footage: Footage, background: Background | None) -> Projection | None:
@@ -318,13 +324,13 @@ def _score_unit(
     weights: Floats,
     estimate: Estimator,
     rule: Rule,
-) -> tuple[Floats, dict[str, Floats]]:
-    """Channels of a unit, as they would have been had the unit not been taught."""
+) -> HeldOut:
+    """What the channels of a unit would have done had the unit not been taught."""
     surprise = _held_out_surprise(unit, latent, support, weights, estimate)
     rows = slice(unit.start, unit.stop)
     domain = surprise - broad.surprise(latent[rows]) if broad is not None else surprise
-    rest = ~unit.excluded
+    rest = support[~unit.excluded[support]]
     within = within_precision(latent[rest, :DEPARTURE_DIMENSIONS], footage.drives[rest])
-    return footage.times_s[rows], run_channels(
-        list(footage.times_s[rows]), domain, latent[rows], within, rule
-    )
+    times_s = footage.times_s[rows]
+    channels = run_channels(list(times_s), domain, latent[rows], within, rule)
+    return held_out(int(footage.drives[unit.start]), times_s, channels, rule)

@@ -19,7 +19,7 @@ from engines.decision import CHANNELS, UNITS, Rule
 from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection
 from engines.encoders import Background
 from engines.errors import EngineError
-from engines.footage import Drive
+from engines.footage import Drive, fingerprint
 from engines.frames import Image
 from engines.graph import fuse, input_size, keeps_length, late_shape
 from engines.onnx_runtime import OnnxRuntimeEngine
@@ -90,7 +90,8 @@ def teach(
         dimensions=fitted.density.projection.basis.shape[1],
         density=_described(fitted.density.normal),
         relative=fitted.density.background is not None,
-        drives=tuple(TaughtDrive(e.name, len(e.times_s), round(e.seconds, 3)) for e in taught),
+        drives=_taught(normal, taught),
+        others=_taught(other, beside),
         calibration=fitted.calibration,
         notes=tuple(f"{e.name}: {note}" for e in taught for note in e.notes),
         files={},
@@ -101,6 +102,13 @@ def teach(
     fused = fuse(model, fitted.density).SerializeToString()
     probes = _probes(taught, engine, fitted)
     return write_bundle(out, manifest, fitted.density, fused, probes, thumbnails), fitted
+
+
+def _taught(drives: Sequence[Drive], encoded: Sequence[Encoded]) -> tuple[TaughtDrive, ...]:
+    return tuple(
+        TaughtDrive(e.name, len(e.times_s), round(e.seconds, 3), fingerprint(d))
+        for d, e in zip(drives, encoded, strict=True)
+    )
 
 
 def tell(say: Console, bundle: Bundle) -> None:

@@ -43,7 +43,7 @@ class BaselineScores:
 
 
 class Baselines:
-    """The baselines of one bundle. ``enough`` is false where the bundle holds too few normal pictures."""
+    """The baselines of one bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         pictures, self._drives = bundle.normal_pictures()
@@ -53,7 +53,8 @@ class Baselines:
         )
         self._features = _pooled(self._engine, pictures)
         self._dimensions = bundle.manifest.dimensions
-        self._bandwidth = bundle.manifest.bandwidth
+        normal = bundle.density.normal
+        self._bandwidth = normal.bandwidth if isinstance(normal, Kde) else 1.0
         self._fitted: dict[LeftOut, tuple[Projection, Kde]] = {}
 
     def watch(self, left_out: LeftOut, ordered: bool) -> BaselineWatch:
@@ -63,7 +64,7 @@ class Baselines:
     def nearest(self, grey: Floats, left_out: LeftOut) -> Floats:
         """Root mean square distance of N flat grey pictures to the nearest normal one."""
         distances = squared_distances(grey, self._grey[self._kept(left_out)])
-        return np.sqrt(distances.min(axis=1) / grey.shape[1])
+        return np.asarray(np.sqrt(distances.min(axis=1) / grey.shape[1]))
 
     def untrained(self, images: Image, left_out: LeftOut) -> Floats:
         """Surprise of N frames under the untrained encoder: the same whitening and density, and the bundle's own
@@ -124,5 +125,5 @@ def _grey(images: Image) -> Floats:
 
 def _pooled(engine: OnnxRuntimeEngine, images: Image) -> Floats:
     """The encoder's late map averaged over its cells: N × C."""
-    late = np.concatenate([engine.features(images[i : i + 16])[0] for i in range(0, len(images), 16)])
-    return late.reshape(*late.shape[:2], -1).mean(axis=2, dtype=np.float64)
+    late = np.concatenate([engine.features(images[i : i + 16]).late for i in range(0, len(images), 16)])
+    return np.asarray(late.reshape(*late.shape[:2], -1).mean(axis=2, dtype=np.float64))

@@ -129,7 +129,9 @@ def from_mvtec(folder: Path) -> list[Case]:
     good = folder / "test" / "good"
     if not good.is_dir():
         raise InputError(
-            folder, "must be a category of MVTec AD, with a folder test/good", "name the category's own folder"
+            folder,
+            "must be a category of MVTec AD, with a folder test/good",
+            "name the category's own folder",
         )
     defects = sorted(p for p in (folder / "test").iterdir() if p.is_dir() and p != good)
     if not defects:

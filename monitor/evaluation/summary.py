@@ -221,9 +221,7 @@ def _recall(splices: Sequence[Splice]) -> Recall:
 
 
 def _alone(outcomes: Sequence[Outcome]) -> Recall:
-    firsts = [
-        next((e.detected_s for e in o.events if e.kind == Verdict.LEFT_DOMAIN), None) for o in outcomes
-    ]
+    firsts = [next((e.detected_s for e in o.events if e.kind == Verdict.LEFT_DOMAIN), None) for o in outcomes]
     faults = sum(any(e.kind == Verdict.CAMERA_FAULT for e in o.events) for o in outcomes)
     return _recalled(
         [f is not None for f in firsts],
@@ -233,9 +231,7 @@ def _alone(outcomes: Sequence[Outcome]) -> Recall:
     )
 
 
-def _recalled(
-    found: Sequence[bool], groups: Sequence[str], delays: Sequence[float], faults: int
-) -> Recall:
+def _recalled(found: Sequence[bool], groups: Sequence[str], delays: Sequence[float], faults: int) -> Recall:
     return Recall(
         count=len(found),
         found=sum(found),

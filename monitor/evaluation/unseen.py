@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from engines.bundle import Bundle
-from engines.density import Scores
 from engines.leave_out import rescored, without
+from engines.scores import Scores
 from monitor.evaluation.cases import Case
 
 LeftOut = frozenset[int]

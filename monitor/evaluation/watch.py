@@ -15,9 +15,10 @@ from itertools import islice
 
 import numpy as np
 
-from engines.density import Floats, Scores
+from engines.density import Floats
 from engines.footage import Recording
 from engines.frames import Frame
+from engines.scores import Scores
 from monitor.evaluation.baselines import Baselines, BaselineScores, LeftOut
 from monitor.evaluation.cases import Case
 from monitor.evaluation.unseen import Unseen
@@ -175,7 +176,9 @@ class Watcher:
                     events[event.number] = event
                     if event.phase == Phase.START:
                         told[event.number] = jpeg(picture(frame, 2 * THUMBNAIL_PX))
-            variants = {one.left_out: self._unseen.scores(scores, one.left_out) for one in spliced if not one.over}
+            variants = {
+                one.left_out: self._unseen.scores(scores, one.left_out) for one in spliced if not one.over
+            }
             for one in spliced:
                 if not one.over:
                     one.judge(frames, variants[one.left_out])
@@ -211,9 +214,7 @@ class Watcher:
         turn = int(case.fingerprint[:8], 16) % max(len(others), 1)
         others = others[turn:] + others[:turn]
         chosen = sorted(others, key=lambda c: c.case.dataset != case.dataset)[:PREDECESSORS]
-        return [
-            _Spliced(c, case, deepcopy(c.stream), self._unseen.left_out(c.case, case)) for c in chosen
-        ]
+        return [_Spliced(c, case, deepcopy(c.stream), self._unseen.left_out(c.case, case)) for c in chosen]
 
 
 def _batches(recording: Recording) -> Iterator[list[Frame]]:
