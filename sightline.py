@@ -30,6 +30,12 @@ COMMANDS = (
         "fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"
     ),
     Command(
+        "evaluate",
+        "Judge a bundle by drives it was not taught on.",
+        "monitor.evaluation.command:evaluate_command",
+        "Teach",
+    ),
+    Command(
         "verify",
         "Prove a bundle whole and its engine equal to the reference.",
         "engines.commands:verify",

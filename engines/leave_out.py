@@ -20,6 +20,8 @@ from engines.density import Direct, Kde, LatentDensity, logsumexp, within_precis
 from engines.errors import CalibrationError
 from engines.scores import Density, Scores
 
+STILL_ALPHA = 0.05
+
 
 def without(bundle: Bundle, drives: Set[int]) -> Bundle:
     """Return the bundle without ``drives``, numbers among its taught ones (``manifest.drives``, then ``others``).
@@ -41,6 +43,30 @@ def rescored(scores: Scores, density: Density) -> Scores:
         surprise=density.normal.surprise(latent),
         background=np.zeros(len(latent)) if background is None else background.surprise(latent),
     )
+
+
+def still_threshold(density: Density, alpha: float = STILL_ALPHA) -> float | None:
+    """The level that a share ``alpha`` of single normal pictures exceeds, from the taught ones alone.
+
+    Each is scored without its drive; in a single drive, whose pictures must be independent then, without itself.
+    Drives weigh the same. None for a density without support points."""
+    if not isinstance(density.normal, Kde) or not len(density.normal_drives):
+        return None
+    support, drives = density.normal.support, density.normal_drives
+    alone = len(np.unique(drives)) == 1
+    labels = np.arange(len(support)) if alone else drives
+    domain = np.empty(len(support))
+    for label in np.unique(labels):
+        mine = labels == label
+        left = _kde_without(density.normal, ~mine)
+        domain[mine] = left.surprise(support[mine])
+    if density.background is not None:
+        domain -= density.background.surprise(support)
+    order = np.argsort(domain)
+    weights = np.exp(density.normal.log_weights)[order]
+    # The next picture is one more, and may be the strangest: conformal, as every threshold here.
+    reached = np.cumsum(weights) * len(weights) / (len(weights) + 1)
+    return float(domain[order][min(int(np.searchsorted(reached, 1.0 - alpha)), len(order) - 1)])
 
 
 def _density_without(density: Density, drives: Set[int]) -> Density:

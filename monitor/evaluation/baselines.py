@@ -18,14 +18,13 @@ from engines.frames import Frame, Image
 from engines.graph import load_graph
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.untrained import untrained
+from monitor.evaluation.unseen import LeftOut
 
 GREY_SIZE = (36, 24)
 """Width and height of the grey pictures that are compared pixel by pixel."""
 UNTRAINED_EVERY_S = 0.5
 """The untrained encoder sees one frame in so many seconds: a second network on every frame would double the
 time, and neighbours say the same."""
-
-LeftOut = frozenset[int]
 
 
 @dataclass(slots=True)

@@ -11,7 +11,10 @@ DEFINITIONS = {
         "score: the frame's surprise relative to the background (the domain channel before smoothing); "
         "frames are weighted so that every drive weighs the same; intervals are 95 %, over resampled drives"
     ),
-    "f1": "share of frames above the calibrated threshold against their drives' sides; best_f1 is chosen on these frames",
+    "f1": (
+        "a frame is called anomalous above the threshold that was calibrated on normal footage alone; of single pictures, "
+        "above the 95 % level of the taught ones, each scored without itself. best_f1 is chosen on these very frames"
+    ),
     "recall": (
         "spliced streams: a normal drive leads into an anomalous one at a known moment; found is a left_domain event "
         "believed within 30 s after it. Delays are from the splice to that belief, over the splices that were found"
@@ -127,7 +130,6 @@ class FaultResult(msgspec.Struct, frozen=True):
     recall_mode: float
     delay_p50_s: float | None
     delay_p95_s: float | None
-    interval: Interval | None
 
 
 class Evaluation(msgspec.Struct, frozen=True):

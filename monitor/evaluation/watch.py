@@ -15,13 +15,15 @@ from itertools import islice
 
 import numpy as np
 
+from engines.bundle import Bundle
 from engines.density import Floats
 from engines.footage import Recording
 from engines.frames import Frame
+from engines.leave_out import still_threshold
 from engines.scores import Scores
-from monitor.evaluation.baselines import Baselines, BaselineScores, LeftOut
+from monitor.evaluation.baselines import Baselines, BaselineScores
 from monitor.evaluation.cases import Case
-from monitor.evaluation.unseen import Unseen
+from monitor.evaluation.unseen import LeftOut, Unseen
 from monitor.events import Event, Phase, Verdict
 from monitor.pictures import THUMBNAIL_PX, jpeg, picture
 from monitor.pipeline import BATCH, Engine, Stream
@@ -191,7 +193,7 @@ class Watcher:
         return Outcome(
             case=case,
             left_out=left_out,
-            threshold=bundle.calibration.channel("domain").threshold,
+            threshold=_threshold(bundle, case.ordered),
             domain=np.concatenate(domain),
             baselines=baseline.scores,
             seconds=times_s[-1] + step_s if case.ordered else 0.0,
@@ -210,11 +212,21 @@ class Watcher:
 
     def _splices(self, case: Case) -> list[_Spliced]:
         """Begin up to PREDECESSORS splices: drives of the same dataset first, then others in turn."""
-        others = [c for c in self._continuations if c.case.group != case.group]
+        others = [
+            c
+            for c in self._continuations
+            if c.case.group != case.group and not self._unseen.refusal(c.case, case)
+        ]
         turn = int(case.fingerprint[:8], 16) % max(len(others), 1)
         others = others[turn:] + others[:turn]
         chosen = sorted(others, key=lambda c: c.case.dataset != case.dataset)[:PREDECESSORS]
         return [_Spliced(c, case, deepcopy(c.stream), self._unseen.left_out(c.case, case)) for c in chosen]
+
+
+def _threshold(bundle: Bundle, ordered: bool) -> float:
+    """Of the domain channel; for single pictures, which nothing smooths, of single taught pictures."""
+    still = None if ordered else still_threshold(bundle.density)
+    return bundle.calibration.channel("domain").threshold if still is None else still
 
 
 def _batches(recording: Recording) -> Iterator[list[Frame]]:
