@@ -20,7 +20,7 @@ from engines.density import Direct, Kde, LatentDensity, logsumexp, within_precis
 from engines.errors import CalibrationError
 from engines.scores import Density, Scores
 
-STILL_ALPHA = 0.05
+STILL_ALPHA = 0.01
 
 
 def without(bundle: Bundle, drives: Set[int]) -> Bundle:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plotly.offline import get_plotlyjs
 
-from engines.errors import OutputError
 from monitor.events import Verdict
 from monitor.report_cards import EventView, card, facts, film
-from monitor.report_chart import PALETTE, POINTS, Band, ChannelTrace, figure
+from monitor.report_chart import POINTS, Band, ChannelTrace, figure
+from monitor.report_page import MARK, page, write_page
 from monitor.report_words import LABELS, clock, count, grouped, label, sentence, span
 
 __all__ = ["Band", "ChannelTrace", "EventView", "Recording", "Report", "headline", "render", "write_report"]
 
 _NAMED = 4
-_MARK = (
-    '<svg viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2">'
-    '<path d="M2 16c4-7 9-10 14-10s10 3 14 10c-4 7-9 10-14 10S6 23 2 16z"/><path d="M2 16h8m12 0h8"/>'
-    '<circle cx="16" cy="16" r="5" fill="currentColor" stroke="none"/></svg>'
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,42 +67,12 @@ class Report:
 
 def write_report(path: Path | str, report: Report) -> None:
     """Write ``report`` as one HTML file; the file appears whole or not at all. Raises OutputError."""
-    path = Path(path)
-    # Names of files that are no valid UTF-8 reach Python as lone surrogates, which no page can hold.
-    page = render(report).encode("utf-8", "replace")
-    part = path.parent / f".report-{os.getpid()}.part"
-    try:
-        try:
-            part.write_bytes(page)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            path,
-            f"must be a file that can be written in a folder that exists, got {error.strerror or error}",
-            "name another file for the report",
-        ) from error
+    write_page(path, render(report))
 
 
 def render(report: Report) -> str:
-    """Return the page. Its content policy forbids every request, and every script but its own two."""
-    here = files("monitor")
-    plotly = get_plotlyjs().replace("\r\n", "\n")
-    script = (here / "report.js").read_text("utf-8")
-    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script))
-    return Template((here / "report.html.in").read_text("utf-8")).substitute(
-        policy=f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}; "
-        "base-uri 'none'; form-action 'none'",
-        version=escape(report.version),
-        title=escape(report.title),
-        light="; ".join(f"--{name}: {light}" for name, (light, _) in PALETTE.items()),
-        dark="; ".join(f"--{name}: {dark}" for name, (_, dark) in PALETTE.items()),
-        swap="{" + ", ".join(f'"{light}": "{dark}"' for light, dark in PALETTE.values()) + "}",
-        plotly=plotly,
-        script=script,
-        body=_body(report),
-    )
+    """Return the page."""
+    return page(report.title, report.version, _body(report))
 
 
 def headline(recording: Recording) -> str:
@@ -132,7 +91,7 @@ def _body(report: Report) -> str:
     alone = len(report.recordings) == 1
     recordings = "".join(_recording(i, one, alone) for i, one in enumerate(report.recordings, 1))
     return (
-        f'<header class="wide"><p class="mark">{_MARK}Sightline</p><h1>{escape(report.title)}</h1>'
+        f'<header class="wide"><p class="mark">{MARK}Sightline</p><h1>{escape(report.title)}</h1>'
         f'<p class="lead">{escape(_lead(report.recordings))}</p>{_tiles(report.recordings)}</header>'
         f'<main class="wide">{_index(report.recordings)}{recordings}{_taught(report)}</main>'
         f'<footer class="wide soft small">Written by sightline {escape(report.version)}. Times are media '
@@ -260,7 +219,3 @@ def _taught(report: Report) -> str:
         f'<section><h2>What it was taught</h2><dl class="taught card facts">{taught}</dl></section>'
         * bool(taught)
     ) + f"<section><h2>How this report was made</h2>{command}</section>"
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

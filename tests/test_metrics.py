@@ -20,6 +20,7 @@ from engines.metrics import (
     fpr95,
     poisson_interval,
     quantile,
+    share_interval,
     thinned,
 )
 
@@ -200,6 +201,24 @@ def test_the_interval_covers() -> None:
         )["auroc"] or (1.0, 0.0)
         held += low <= truth <= high
     assert held >= 51
+
+
+@pytest.mark.parametrize(
+    ("share", "trials", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    [
+        (81 / 263, 263, 0.2553, 0.3662),
+        (15 / 148, 148, 0.0624, 0.1605),
+        (0.0, 20, 0.0, 0.1611),
+        (1 / 29, 29, 0.0061, 0.1718),
+    ],
+)
+def test_share_intervals_are_wilsons(share: float, trials: int, low: float, high: float) -> None:
+    assert share_interval(share, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_two_of_two_is_no_proof() -> None:
+    assert share_interval(1.0, 2) == pytest.approx((0.342, 1.0), abs=1e-3)
 
 
 def test_quantiles_of_nothing_are_nothing() -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines import __version__
+from engines.backends import open_engine
 from engines.bundle import Bundle
 from engines.console import progress
 from engines.density import Floats
+from engines.engine import Engine
 from engines.errors import InputError
 from engines.footage import Recording
-from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.evaluation import summary
 from monitor.evaluation.baselines import Baselines
 from monitor.evaluation.cases import Case
@@ -52,7 +53,7 @@ def evaluate(
     notes: Sequence[str] = (),
 ) -> Evaluated:
     """Watch every case and sum up; InputError where one side has nothing that can be judged."""
-    engine = OnnxRuntimeEngine(bundle.model_path)
+    engine = open_engine(bundle)
     unseen = Unseen(bundle, cases)
     able, refused = _able(cases, unseen)
     outcomes = _watched(able, unseen, engine, bundle, images_per_second)
@@ -116,7 +117,7 @@ def _able(cases: Sequence[Case], unseen: Unseen) -> tuple[list[Case], tuple[str,
 def _watched(
     cases: Sequence[Case],
     unseen: Unseen,
-    engine: OnnxRuntimeEngine,
+    engine: Engine,
     bundle: Bundle,
     images_per_second: float | None,
 ) -> list[Outcome]:
@@ -131,7 +132,7 @@ def _watched(
 
 
 def _faults(
-    cases: Sequence[Case], unseen: Unseen, engine: OnnxRuntimeEngine, plan: FaultPlan
+    cases: Sequence[Case], unseen: Unseen, engine: Engine, plan: FaultPlan
 ) -> tuple[tuple[FaultResult, ...], tuple[str, ...]]:
     normal = [c for c in cases if not c.anomalous and c.ordered]
     total = len(plan.modes) * len(plan.severities) * min(plan.drives, len(normal))

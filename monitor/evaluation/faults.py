@@ -5,26 +5,31 @@ there every fault goes its own way with a copy of the stream's state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
 
+from engines.engine import Engine
 from engines.errors import InputError
-from engines.faults import FAULTS, inject
+from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import Recording
-from engines.frames import Frame, Image
+from engines.frames import Frame
 from engines.metrics import quantile
 from monitor.evaluation.cases import Case
 from monitor.evaluation.result import FaultResult
 from monitor.evaluation.unseen import Unseen
-from monitor.events import Phase, Verdict
-from monitor.pipeline import BATCH, Engine, Stream
+from monitor.events import Event, Phase, Verdict
+from monitor.pipeline import BATCH, Stream
 
 PAST_S, FAULT_S = 10.0, 8.0
 EVERY_S = 0.1
+NO_FRAMES_AFTER_S = 3.0
+"""Age of the newest picture that makes a fault, as ``sightline run`` has it unless told."""
 WIDTH_PX = 640
 """Faults are made on pictures at most so wide, and at most ten a second: enough for every mode, and bounded in time
 and memory."""
@@ -44,11 +49,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stretch:
-    """The pictures of a drive, H×W×3 RGB, and the times they were taken at."""
+    """Pictures of a drive, H×W×3 RGB, with their media times: those that stay as they are, those that break."""
 
-    pictures: list[Image]
-    times_s: list[float]
-    faulty: int
+    clean: list[Timed]
+    after: list[Timed]
 
 
 def fault_trials(
@@ -61,15 +65,19 @@ def fault_trials(
     advance: Callable[[int, str], None],
 ) -> tuple[list[Trial], int]:
     """Try every mode at every severity on up to ``most`` normal drives; returns the trials and the number of drives
-    that were long enough."""
+    that were long enough and quiet."""
     trials: list[Trial] = []
     used = 0
     for case in cases:
         stretch = _stretch(case) if used < most else None
-        if stretch is None:
+        bench = _Bench(case, stretch, unseen, engine) if stretch is not None else None
+        if bench is None or bench.busy:
             continue
         used += 1
-        trials += _on_one_drive(case, stretch, unseen, engine, modes, severities, advance)
+        for mode in modes:
+            for severity in severities:
+                trials.append(bench.trial(mode, severity))
+                advance(1, f"{mode} {severity}")
     return trials, used
 
 
@@ -85,13 +93,12 @@ def check_modes(modes: Sequence[str], severities: Sequence[int]) -> None:
 
 def _stretch(case: Case) -> _Stretch | None:
     """The first PAST_S + FAULT_S seconds; None where the drive is shorter."""
-    pictures, times_s = [], []
+    clean: list[Timed] = []
+    after: list[Timed] = []
     for frame in Recording(case.drive, _size(case), every_s=EVERY_S):
-        pictures.append(frame.image)
-        times_s.append(frame.time_s)
+        (clean if frame.time_s < PAST_S else after).append(Timed(frame.time_s, frame.image))
         if frame.time_s >= PAST_S + FAULT_S:
-            faulty = int(np.searchsorted(times_s, PAST_S))
-            return _Stretch(pictures, times_s, faulty)
+            return _Stretch(clean, after)
     return None
 
 
@@ -102,70 +109,72 @@ def _size(case: Case) -> tuple[int, int]:
     return max(2, round(height * scale)), max(2, round(width * scale))
 
 
-def _on_one_drive(
-    case: Case,
-    stretch: _Stretch,
-    unseen: Unseen,
-    engine: Engine,
-    modes: Sequence[str],
-    severities: Sequence[int],
-    advance: Callable[[int, str], None],
-) -> Iterator[Trial]:
-    left_out = unseen.left_out(case)
-    stream = Stream(case.name, unseen.bundle(left_out))
-    clean = [_frame(case, stretch, i, stretch.pictures[i], engine) for i in range(stretch.faulty)]
-    for _ in _events(clean, stream, unseen, engine, case):
-        pass  # the stream learns its past
-    seed = int(case.fingerprint[:8], 16) % 1000
-    for mode in modes:
-        for severity in severities:
-            broken = list(inject(stretch.pictures, mode, stretch.faulty, None, severity, seed))
-            frames = [_frame(case, stretch, i, broken[i], engine) for i in range(stretch.faulty, len(broken))]
-            yield _trial(mode, severity, frames, deepcopy(stream), unseen, engine, case)
-            advance(1, f"{mode} {severity}")
+class _Bench:
+    """One drive on which faults are tried."""
+
+    def __init__(self, case: Case, stretch: _Stretch, unseen: Unseen, engine: Engine) -> None:
+        self._stretch, self._unseen, self._engine = stretch, unseen, engine
+        self._left_out = unseen.left_out(case)
+        self._seed = int(case.fingerprint[:8], 16) % 1000
+        self._stream = Stream(case.name, unseen.bundle(self._left_out))
+        deque(self._events(stretch.clean, self._stream), maxlen=0)  # the stream learns its past
+
+    @property
+    def busy(self) -> bool:
+        """Whether the clean part ended in an event, which a fault could not begin in."""
+        return self._stream.detector.busy
+
+    def trial(self, mode: str, severity: int) -> Trial:
+        """Break the camera in one way, from a moment that is known, to the stretch's end."""
+        onset_s, end_s = self._stretch.after[0].time_s, self._stretch.after[-1].time_s
+        broken = inject_timed(self._stretch.after, mode, onset_s, None, severity, self._seed)
+        firsts: dict[str, float] = {}
+        for event in self._events(broken, deepcopy(self._stream), end_s):
+            delay_s = event.detected_s - onset_s
+            firsts.setdefault("any", delay_s)
+            if event.kind == Verdict.CAMERA_FAULT:
+                firsts.setdefault("fault", delay_s)
+                if event.mode == FAULTS[mode].verdict:
+                    firsts.setdefault("mode", delay_s)
+        return Trial(mode, severity, firsts.get("any"), firsts.get("fault"), firsts.get("mode"))
+
+    def _events(
+        self, pictures: Iterable[Timed], stream: Stream, end_s: float | None = None
+    ) -> Iterator[Event]:
+        """The events that begin in a clip; ``end_s``: when the clip is over, whether or not pictures came until
+        then."""
+        last_s = self._stretch.clean[-1].time_s
+        timed = iter(pictures)
+        while group := list(islice(timed, BATCH)):
+            frames = [self._frame(i, one) for i, one in enumerate(group)]
+            scores = self._engine.score(np.stack([f.image for f in frames]))
+            scores = self._unseen.scores(scores, self._left_out)
+            for row, frame in enumerate(frames):
+                yield from _silence(stream, last_s, frame.time_s)
+                yield from _begun(stream.judge(frame, scores, row).judged.events)
+                last_s = frame.time_s
+        if end_s is not None:
+            yield from _silence(stream, last_s, end_s)
+
+    def _frame(self, index: int, one: Timed) -> Frame:
+        """The picture as the decoder would have handed it on."""
+        height, width = self._engine.input_size
+        image = cv2.resize(one.image, (width, height), interpolation=cv2.INTER_AREA)
+        luma = cv2.cvtColor(one.image, cv2.COLOR_RGB2GRAY)
+        return Frame(
+            "", index, one.time_s, 0.0, np.asarray(image, np.uint8), np.asarray(luma, np.uint8), True
+        )
 
 
-def _trial(
-    mode: str, severity: int, frames: list[Frame], stream: Stream, unseen: Unseen, engine: Engine, case: Case
-) -> Trial:
-    onset_s = frames[0].time_s
-    firsts: dict[str, float] = {}
-    for kind, name, detected_s in _events(frames, stream, unseen, engine, case):
-        firsts.setdefault("any", detected_s - onset_s)
-        if kind == Verdict.CAMERA_FAULT:
-            firsts.setdefault("fault", detected_s - onset_s)
-            if name == FAULTS[mode].verdict:
-                firsts.setdefault("mode", detected_s - onset_s)
-    return Trial(mode, severity, firsts.get("any"), firsts.get("fault"), firsts.get("mode"))
+def _silence(stream: Stream, last_s: float, now_s: float) -> Iterator[Event]:
+    """What the daemon says when no picture has come for too long."""
+    told_s = last_s + NO_FRAMES_AFTER_S
+    if now_s >= told_s:
+        yield from _begun(stream.detector.no_frames(told_s, last_s, NO_FRAMES_AFTER_S))
 
 
-def _events(
-    frames: list[Frame], stream: Stream, unseen: Unseen, engine: Engine, case: Case
-) -> Iterator[tuple[Verdict, str, float]]:
-    """Kind, mode and detection of the events that begin in ``frames``."""
-    left_out = unseen.left_out(case)
-    for start in range(0, len(frames), BATCH):
-        group = frames[start : start + BATCH]
-        scores = unseen.scores(engine.score(np.stack([f.image for f in group])), left_out)
-        for row, frame in enumerate(group):
-            for event in stream.judge(frame, scores, row).judged.events:
-                if event.phase == Phase.START:
-                    yield event.kind, event.mode, event.detected_s
-
-
-def _frame(case: Case, stretch: _Stretch, index: int, picture: Image, engine: Engine) -> Frame:
-    height, width = engine.input_size
-    image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return Frame(
-        case.name,
-        index,
-        stretch.times_s[index],
-        0.0,
-        np.asarray(image, np.uint8),
-        np.asarray(luma, np.uint8),
-        True,
-    )
+def _begun(events: Iterable[Event]) -> Iterator[Event]:
+    return (event for event in events if event.phase == Phase.START)
 
 
 def fault_results(trials: Sequence[Trial]) -> tuple[FaultResult, ...]:

@@ -13,11 +13,12 @@ DEFINITIONS = {
     ),
     "f1": (
         "a frame is called anomalous above the threshold that was calibrated on normal footage alone; of single pictures, "
-        "above the 95 % level of the taught ones, each scored without itself. best_f1 is chosen on these very frames"
+        "above the 99 % level of the taught ones, each scored without itself. best_f1 is chosen on these very frames"
     ),
     "recall": (
         "spliced streams: a normal drive leads into an anomalous one at a known moment; found is a left_domain event "
-        "believed within 30 s after it. Delays are from the splice to that belief, over the splices that were found"
+        "believed within 30 s after it. Delays are from the splice to that belief, over the splices that were found; the "
+        "interval (Wilson, 95 %) counts each anomalous drive once"
     ),
     "from_the_first_frame": (
         "an anomalous drive watched alone: found is any left_domain event in it, delay counts from its first frame. "

@@ -24,6 +24,7 @@ from engines.metrics import (
     fpr95,
     poisson_interval,
     quantile,
+    share_interval,
     thinned,
 )
 from monitor.evaluation.result import Budget, DriveResult, Events, Interval, Pairs, Recall, Telling
@@ -236,25 +237,11 @@ def _recalled(found: Sequence[bool], groups: Sequence[str], delays: Sequence[flo
         count=len(found),
         found=sum(found),
         recall=float(np.mean(found)) if found else None,
-        interval=_share_interval(found, groups),
+        interval=share_interval(float(np.mean(found)), len(set(groups))) if found else None,
         delay_p50_s=quantile(list(delays), 0.5),
         delay_p95_s=quantile(list(delays), 0.95),
         faults=faults,
     )
-
-
-def _share_interval(found: Sequence[bool], groups: Sequence[str], resamples: int = 2000) -> Interval | None:
-    """95 % interval of a share, over resampled groups; None for fewer than two groups."""
-    names = sorted(set(groups))
-    if len(names) < 2:
-        return None
-    index = np.array([names.index(g) for g in groups])
-    right = np.bincount(index, np.asarray(found, np.float64), len(names))
-    count = np.bincount(index, minlength=len(names)).astype(np.float64)
-    drawn = np.random.default_rng(0).integers(0, len(names), (resamples, len(names)))
-    shares = right[drawn].sum(1) / count[drawn].sum(1)
-    low, high = np.percentile(shares, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def budget(outcomes: Sequence[Outcome], claimed_per_hour: float) -> Budget:

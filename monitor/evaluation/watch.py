@@ -17,6 +17,7 @@ import numpy as np
 
 from engines.bundle import Bundle
 from engines.density import Floats
+from engines.engine import Engine
 from engines.footage import Recording
 from engines.frames import Frame
 from engines.leave_out import still_threshold
@@ -26,7 +27,7 @@ from monitor.evaluation.cases import Case
 from monitor.evaluation.unseen import LeftOut, Unseen
 from monitor.events import Event, Phase, Verdict
 from monitor.pictures import THUMBNAIL_PX, jpeg, picture
-from monitor.pipeline import BATCH, Engine, Stream
+from monitor.pipeline import BATCH, Stream
 
 SPLICE_S = 30.0
 """How long a splice is watched for its event."""
