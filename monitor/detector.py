@@ -63,9 +63,9 @@ class Detector:
         self._history: deque[tuple[float, Levels]] = deque()
 
     @property
-    def busy(self) -> bool:
-        """Whether an event is open."""
-        return self._open is not None
+    def quiet(self) -> bool:
+        """Whether no event is open and nothing speaks for one: what begins from here on is new."""
+        return self._open is None and self._suspect is None and self._above_since is None
 
     def update(self, sample: Sample) -> Judged:
         """Take one frame. Time that does not advance or a score that is not a number is an error of the

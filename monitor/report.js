@@ -45,6 +45,7 @@ function draw(chart) {
   if (chart.dataset.drawn) return Plotly.react(chart, drawn.data, drawn.layout, settings);
   chart.dataset.drawn = "yes";
   return Plotly.newPlot(chart, drawn.data, drawn.layout, settings).then(() => {
+    if (!chart.dataset.span) return; // a chart without an axis of time
     chart.on("plotly_relayout", () => follow(chart));
     chart.on("plotly_hover", (event) => point(chart, milliseconds(event.points[0].x)));
     chart.on("plotly_clickannotation", ({ annotation }) => {

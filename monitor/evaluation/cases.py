@@ -98,7 +98,7 @@ def from_manifest(
             f"must have rows labelled {' or '.join(normal_labels)}, its labels are: {', '.join(sorted(labels))}",
             "name those that are normal with --normal-label",
         )
-    note = f"{failures} manifest rows of camera failures were left out: --faults measures those"
+    note = f"{failures} rows of the manifest show camera failures and were left out: --faults measures those"
     return cases, (note,) * bool(failures)
 
 

@@ -71,7 +71,7 @@ def fault_trials(
     for case in cases:
         stretch = _stretch(case) if used < most else None
         bench = _Bench(case, stretch, unseen, engine) if stretch is not None else None
-        if bench is None or bench.busy:
+        if bench is None or not bench.quiet:
             continue
         used += 1
         for mode in modes:
@@ -120,9 +120,9 @@ class _Bench:
         deque(self._events(stretch.clean, self._stream), maxlen=0)  # the stream learns its past
 
     @property
-    def busy(self) -> bool:
-        """Whether the clean part ended in an event, which a fault could not begin in."""
-        return self._stream.detector.busy
+    def quiet(self) -> bool:
+        """Whether nothing spoke for an event at the end of the clean part: a fault could not begin in one."""
+        return self._stream.detector.quiet
 
     def trial(self, mode: str, severity: int) -> Trial:
         """Break the camera in one way, from a moment that is known, to the stretch's end."""

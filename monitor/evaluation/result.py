@@ -109,7 +109,7 @@ class Events(msgspec.Struct, frozen=True):
 
 class Budget(msgspec.Struct, frozen=True):
     """What the bundle promises of domain events, and what came. verdict: kept (the whole interval is below the
-    promise), not contradicted, broken (the whole interval is above it), or not watched."""
+    promise), broken (the whole interval is above it), undecided (too few hours to tell), or not watched."""
 
     claimed_per_hour: float
     observed_per_hour: float | None

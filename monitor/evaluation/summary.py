@@ -253,7 +253,5 @@ def budget(outcomes: Sequence[Outcome], claimed_per_hour: float) -> Budget:
     verdict = "not watched"
     if interval is not None:
         low, high = interval
-        verdict = (
-            "kept" if high <= claimed_per_hour else "broken" if low > claimed_per_hour else "not contradicted"
-        )
+        verdict = "kept" if high <= claimed_per_hour else "broken" if low > claimed_per_hour else "undecided"
     return Budget(claimed_per_hour, rate, interval, hours, verdict)

@@ -54,7 +54,7 @@ class Splice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Continuation:
-    """The stream of a normal drive at its end, without an open event; frames go on ``step_s`` after ``end_s``."""
+    """The stream of a normal drive at its end, where nothing speaks for an event; frames go on ``step_s`` after ``end_s``."""
 
     case: Case
     stream: Stream
@@ -206,9 +206,9 @@ class Watcher:
         )
 
     def _keep(self, case: Case, stream: Stream, end_s: float, step_s: float) -> None:
-        """Keep the stream's state to splice behind, unless it is too short or ends in an event: nothing could
-        begin there."""
-        if end_s >= PAST_S and not stream.detector.busy:
+        """Keep the stream's state to splice behind, unless it is too short, or ends in an event or on the way to
+        one: nothing new could begin there."""
+        if end_s >= PAST_S and stream.detector.quiet:
             self._continuations.append(Continuation(case, deepcopy(stream), end_s, step_s))
 
     def _splices(self, case: Case) -> list[_Spliced]:
