@@ -30,6 +30,13 @@ COMMANDS = (
         "fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"
     ),
     Command(
+        "train",
+        "Train an encoder of your own and teach a bundle with it.",
+        "training.train_command:train_command",
+        "Teach",
+        "train",
+    ),
+    Command(
         "evaluate",
         "Judge a bundle by drives it was not taught on.",
         "monitor.evaluation.command:evaluate_command",

@@ -15,7 +15,9 @@ Exit code 2 is a wrong command line, 130 an interruption from the keyboard. Mess
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # Greedy up to the last @ of the word: a password may hold @ and / itself.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s?#]+@")
@@ -25,6 +27,13 @@ _QUERY = re.compile(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s]+")
 def masked(text: str) -> str:
     """Return ``text`` with the user and password of every URL in it, and secrets in its query, replaced by ``***``."""
     return _QUERY.sub(r"\1=***", _CREDENTIALS.sub("***@", text))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy for a word that is not known: the nearest of those that are, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
 
 
 class SightlineError(Exception):

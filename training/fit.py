@@ -6,7 +6,7 @@ near-duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -44,6 +44,7 @@ MOST_PROBED = 200
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
 MOST_BLOCKS = 20
+LEAST_UNITS = 3
 COMPONENTS = 8
 CELL_DIMENSIONS, MOST_CELLS = 32, 1000
 STILL = 1e-5
@@ -76,11 +77,12 @@ class Unit:
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
     """What ``fit`` learnt. held_out_surprise: mean -log density of held-out frames in nats, per bandwidth
-    tried."""
+    tried. notes: what the footage could not vouch for."""
 
     density: Density
     calibration: Calibration
     held_out_surprise: dict[float, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,11 +106,14 @@ def join(encoded: Sequence[Encoded]) -> Footage:
     )
 
 
-def held_out_units(footage: Footage, rule: Rule) -> tuple[str, list[Unit]]:
+def held_out_units(
+    footage: Footage, rule: Rule, among: Collection[int] | None = None
+) -> tuple[str, list[Unit]]:
     """Choose what is held out: whole drives if at least ENOUGH_DRIVES are long enough to speak, else guarded
-    blocks of drives."""
+    blocks of drives. among: the drives that may be chosen, by number; None: all."""
     shortest_s = rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s
-    spans = [np.flatnonzero(footage.drives == d) for d in np.unique(footage.drives)]
+    chosen = [d for d in np.unique(footage.drives) if among is None or d in among]
+    spans = [np.flatnonzero(footage.drives == d) for d in chosen]
     seconds = [float(footage.times_s[rows[-1]] - footage.times_s[rows[0]]) for rows in spans]
     usable = [(rows, s) for rows, s in zip(spans, seconds, strict=True) if s >= shortest_s]
     if len(usable) >= ENOUGH_DRIVES:
@@ -141,11 +146,13 @@ def fit(
     dimensions: int = DIMENSIONS,
     kind: DensityKind = DensityKind.KDE,
     unit: bool = True,
+    seen: Collection[str] = (),
 ) -> Fitted:
     """Learn density and thresholds from ``normal`` drives; ``other`` drives only widen the background.
 
     With a ``projection``, the drives' features are its latents already; without, they are pooled features, and
-    the projection is learnt from them, scaled to length 1 if ``unit``.
+    the projection is learnt from them, scaled to length 1 if ``unit``. seen: names of drives that the encoder was
+    trained on: it knows them better than any new drive, so the others judge if they can.
     """
     footage = join(normal)
     if len(footage.features) < 8:
@@ -163,7 +170,7 @@ def fit(
     if projection is None:
         projection = _own_projection(footage, other, dimensions, unit)
         latent, beside = projection.latent(latent), [projection.latent(features) for features in beside]
-    name, units = held_out_units(footage, rule)
+    name, units, notes = _judges(normal, footage, rule, seen)
     support, weights = _thinned(latent, footage.drives)
     bandwidth, tried = _choose_bandwidth(latent, support, weights, units)
     estimate = _estimator(kind, bandwidth)
@@ -185,7 +192,23 @@ def fit(
         background_drives=sources if kind == DensityKind.KDE else np.zeros(0, np.int64),
     )
     scored = [_score_unit(u, latent, footage, broad, support, weights, estimate, rule) for u in units]
-    return Fitted(density, calibrate(scored, rule, name, budget_per_hour), tried)
+    return Fitted(density, calibrate(scored, rule, name, budget_per_hour), tried, notes)
+
+
+def _judges(
+    normal: Sequence[Encoded], footage: Footage, rule: Rule, seen: Collection[str]
+) -> tuple[str, list[Unit], tuple[str, ...]]:
+    """What is held out, and what that cannot vouch for."""
+    if seen:
+        name, units = held_out_units(footage, rule, [i for i, e in enumerate(normal) if e.name not in seen])
+        if len(units) >= LEAST_UNITS:
+            return name, units, ()
+        note = (
+            f"the thresholds are checked on drives that the encoder was trained on, since the others make up {len(units)} of the "
+            f"{LEAST_UNITS} units it takes: nothing is promised for other drives; hold out more of them, or longer ones"
+        )
+        return *held_out_units(footage, rule), (note,)
+    return *held_out_units(footage, rule), ()
 
 
 def _estimator(kind: DensityKind, bandwidth: float) -> Estimator:

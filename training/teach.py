@@ -25,20 +25,25 @@ from engines.graph import fuse, input_size, keeps_length, late_shape
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import pooled, reference_scores
 from training.encode import Encoded, encode, thumbnail
-from training.fit import DensityKind, Fitted, fit
+from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
     """How to teach. relative: score against the background density; None: only with other footage.
     own_projection: whiten by the footage's own principal axes although the encoder brings a background.
-    budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from."""
+    budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from. seen: names of
+    drives that the encoder was trained on. notes: to be kept in the bundle. dimensions: of the latent, at most, where
+    the projection is the footage's own."""
 
     density: DensityKind = DensityKind.KDE
     relative: bool | None = None
     own_projection: bool = False
     budget_per_hour: float | None = None
     rate: float = 10.0
+    seen: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    dimensions: int = DIMENSIONS
 
 
 def teach(
@@ -77,9 +82,12 @@ def teach(
         relative=bool(other) if lesson.relative is None else lesson.relative,
         rule=Rule(),
         budget_per_hour=lesson.budget_per_hour,
+        dimensions=lesson.dimensions,
         kind=lesson.density,
         unit=not keeps_length(model),
+        seen=lesson.seen,
     )
+    damaged = tuple(f"{e.name}: {note}" for e in taught for note in e.notes)
     manifest = Manifest(
         schema=SCHEMA,
         name=out.stem,
@@ -93,7 +101,7 @@ def teach(
         drives=_taught(normal, taught),
         others=_taught(other, beside),
         calibration=fitted.calibration,
-        notes=tuple(f"{e.name}: {note}" for e in taught for note in e.notes),
+        notes=(*damaged, *(n for n in (*lesson.notes, *fitted.notes) if n not in damaged)),
         files={},
     )
     thumbnails = {

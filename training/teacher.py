@@ -18,6 +18,10 @@ from engines.errors import InputError
 from training.road_encoder import RoadEncoder
 
 FEATURES = 1280
+LINEAR, RELU6 = 0, 3
+"""Activations, as the file numbers them."""
+LAYERS = ("stride2", "stride4", "stride8", "stride16", "stride32", "features")
+"""Maps that can be had: the last block's at each stride, and the last features."""
 
 
 class MobileNetV2(nn.Module):
@@ -37,10 +41,12 @@ class MobileNetV2(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        tensors = {
-            self._operations[0]["i"][0]: (frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0
-        }
-        result = next(iter(tensors.values()))
+        return self.maps((frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0)["features"]
+
+    def maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Normalised pictures N×3×H×W -> every one of LAYERS."""
+        tensors = {self._operations[0]["i"][0]: x}
+        found, result, stride = {}, x, 1
         for operation in self._operations:
             if operation["op"] == "AVERAGE_POOL_2D":
                 break
@@ -49,7 +55,11 @@ class MobileNetV2(nn.Module):
             else:
                 result = self._convolve(tensors[operation["i"][0]], operation)
             tensors[operation["o"][0]] = result
-        return result
+            stride *= operation.get("stride", 1)
+            # A block ends in a linear projection.
+            if operation["act"] == LINEAR:
+                found[f"stride{stride}"] = result
+        return found | {"features": result}
 
     def _convolve(self, x: Tensor, operation: dict[str, object]) -> Tensor:
         name, stride = str(operation["w"]), int(str(operation["stride"]))
@@ -62,7 +72,7 @@ class MobileNetV2(nn.Module):
             )
         groups = x.shape[1] if weight.shape[1] == 1 and x.shape[1] > 1 else 1
         y = F.conv2d(x, weight, bias, stride=stride, groups=groups)
-        return y.clamp(0.0, 6.0) if operation["act"] == 3 else y
+        return y.clamp(0.0, 6.0) if operation["act"] == RELU6 else y
 
 
 def _torch_layout(weight: np.ndarray) -> np.ndarray:
