@@ -36,6 +36,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, on one line."""
+    lines = str(error).splitlines()
+    return lines[0][:100] if lines else type(error).__name__
+
+
 class SightlineError(Exception):
     """Base of all errors that end a command with one line and ``exit_code``."""
 

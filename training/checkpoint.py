@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engines.errors import InputError, OutputError
+from engines.errors import InputError, OutputError, first_line
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -31,9 +31,8 @@ def load(path: Path) -> dict[str, Any]:
             path, "must be a checkpoint to go on from; there is none", "leave --resume out"
         ) from error
     except Exception as error:
-        reason = str(error).splitlines()[0][:100]
         raise InputError(
-            path, f"must be a checkpoint: {reason}", "delete the folder and start anew"
+            path, f"must be a checkpoint: {first_line(error)}", "delete its folder and begin anew"
         ) from error
 
 

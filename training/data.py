@@ -3,7 +3,6 @@ either with bounded memory."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from engines.console import progress
 from engines.errors import InputError
 from engines.footage import Drive, Recording, find_drives
 from engines.frames import Image
+from training.manifest import Row, read_manifest
 
 BUFFER = 1024
 """Frames among which those that did not fit in memory are shuffled."""
@@ -68,61 +68,44 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other_label: str | None = None
 
 
-def read_manifest(file: Path, selection: Selection) -> Sources:
-    """Drives of a CSV with the columns path (relative to the file), label, drive and split. Rows of one drive are never
-    parted by a split; a row whose path is a folder of drives stands for each of them."""
-    rows = _rows(file)
+def select(manifest: Path, selection: Selection) -> Sources:
+    """Drives of a manifest. Recordings of one drive are never parted by a split; one that is on both sides of the stated
+    split raises InputError."""
+    rows = read_manifest(manifest)
 
-    def drives(label: str | None, split: str | None) -> list[tuple[Drive, str]]:
-        found = []
-        for row in (r for r in rows if r["label"] == label and r["split"] == split):
-            below = find_drives([file.parent / row["path"]])
-            groups = [row["drive"] if len(below) == 1 else f"{row['drive']}/{d.name}" for d in below]
-            found += list(zip(below, groups, strict=True))
-        return found
+    def chosen(label: str | None, split: str | None) -> list[Row]:
+        return [row for row in rows if (row.label, row.split) == (label, split)]
 
-    normal = drives(selection.label, selection.split)
+    normal = chosen(selection.label, selection.split)
+    apart = chosen(selection.label, selection.held_out_split)
     if not normal:
-        known = sorted({f"{r['label']} {r['split']}" for r in rows})
+        known = ", ".join(sorted({f"{row.label} {row.split}" for row in rows}))
         raise InputError(
-            file,
-            f"must have rows of label {selection.label} and split {selection.split}, has {', '.join(known)}",
+            manifest,
+            f"must have rows of label {selection.label} and split {selection.split}, has {known}",
             "choose another label or split",
         )
-    apart = drives(selection.label, selection.held_out_split)
-    shared = sorted({g for _, g in normal} & {g for _, g in apart})
-    if shared:
+    if shared := {row.drive for row in normal} & {row.drive for row in apart}:
         raise InputError(
-            file, f"must keep a drive on one side of the split, has {shared[0]} on both", "correct its rows"
+            manifest,
+            f"must have a drive on one side of the split, has {min(shared)} on both",
+            "correct its rows",
         )
-    unique = _uniquely_named([*normal, *apart])
+    drives = _uniquely_named([*normal, *apart])
     return Sources(
-        tuple(unique),
-        tuple(group for _, group in (*normal, *apart)),
-        tuple(d for d, _ in drives(selection.other_label, selection.split)),
-        frozenset(d.name for d in unique[len(normal) :]) if apart else None,
+        drives,
+        tuple(row.drive for row in (*normal, *apart)),
+        tuple(row.recording for row in chosen(selection.other_label, selection.split)),
+        frozenset(drive.name for drive in drives[len(normal) :]) if apart else None,
     )
 
 
-def _uniquely_named(drives: Sequence[tuple[Drive, str]]) -> list[Drive]:
-    names = [drive.name for drive, _ in drives]
-    return [
-        d if names.count(d.name) == 1 else Drive(f"{group}/{d.name}", d.path, d.files) for d, group in drives
-    ]
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            reader = csv.DictReader(opened)
-            missing = {"path", "label", "drive", "split"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    file, f"must have the column {', '.join(sorted(missing))}, has not", "add it"
-                )
-            return list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(file, f"must be a manifest as CSV: {error}", "check --manifest") from error
+def _uniquely_named(rows: Sequence[Row]) -> tuple[Drive, ...]:
+    names = [row.recording.name for row in rows]
+    return tuple(
+        d if names.count(d.name) == 1 else Drive(f"{drive}/{d.name}", d.path, d.files)
+        for d, drive in ((row.recording, row.drive) for row in rows)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision import models as torchvision_models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from engines.errors import ConfigError, InputError, did_you_mean
+from engines.errors import ConfigError, InputError, did_you_mean, first_line
 from training.convolutions import FLOOR, statistics
 from training.teacher import LAYERS, MobileNetV2
 
@@ -202,8 +202,9 @@ def _read(path: Path) -> dict[str, Tensor]:
                 return {name: torch.from_numpy(stored[name]) for name in stored.files}
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise InputError(path, f"must be weights as .pth or .npz: {reason}", "check --weights") from error
+        raise InputError(
+            path, f"must be weights as .pth or .npz: {first_line(error)}", "check --weights"
+        ) from error
     if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
         raise InputError(
             path, "must be a state dict of tensors, is something else", "save model.state_dict()"

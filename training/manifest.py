@@ -1,7 +1,7 @@
 """The drive manifest: which footage is what, and its clips through an encoder.
 
-``manifest.csv`` has the columns path, label, drive, split and ship. A row whose path is a folder of drives is one rig of
-many drives, named after its sub-folders; any other row is a recording of ``drive``."""
+``manifest.csv`` has the columns path, label, drive, split and, where something may ship, ship. A row whose path is a folder of
+drives is one rig of many drives, named after its sub-folders; any other row is a recording of ``drive``."""
 
 from __future__ import annotations
 
@@ -43,28 +43,31 @@ class Row:
 
 
 def read_manifest(data: Path) -> list[Row]:
-    """Every recording of the manifest in ``data``; raises InputError where it, a column or a path is missing."""
-    manifest = data / "manifest.csv"
+    """Every recording of the manifest ``data``, or of ``manifest.csv`` in that folder, whose paths are relative to it;
+    raises InputError where it, a column or a path is missing. Without a column ``ship``, nothing may ship."""
+    manifest = data / "manifest.csv" if data.is_dir() else data
     if not manifest.is_file():
         raise InputError(
             manifest,
-            "must be the drive manifest; it does not exist",
-            "give the folder that holds it as --data",
+            "must be a manifest of drives as CSV; it does not exist",
+            "give the file, or the folder that holds manifest.csv",
         )
     rows = []
-    with manifest.open(newline="") as file:
+    with manifest.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.DictReader(file)
-        missing = {"path", "label", "drive", "split", "ship"} - set(reader.fieldnames or ())
+        missing = {"path", "label", "drive", "split"} - set(reader.fieldnames or ())
         if missing:
-            raise InputError(manifest, f"must have the columns {', '.join(sorted(missing))}", "add them")
+            raise InputError(
+                manifest, f"must have the column {', '.join(sorted(missing))}, has not", "add it"
+            )
         for row in reader:
-            path = data / row["path"]
+            path = manifest.parent / row["path"]
             found = find_drives([path])
             for recording in found:
                 alone = recording.path == path
                 drive = row["drive"] if alone else f"{path.name}/{row['label']}/{recording.path.name}"
                 rig = _rig(drive) if alone else path.name
-                rows.append(Row(recording, drive, rig, row["label"], row["split"], row["ship"] == "yes"))
+                rows.append(Row(recording, drive, rig, row["label"], row["split"], row.get("ship") == "yes"))
     return rows
 
 

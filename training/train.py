@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engines.console import Advance, progress
-from engines.errors import ConfigError, InputError, SightlineError
+from engines.errors import ConfigError, InputError, OutputError, SightlineError
 from training import checkpoint
 from training.augment import MARGIN, Augmentation, Viewer, check_faults, is_mixed, resized
 from training.batches import ahead, batches, on_device
@@ -76,10 +76,12 @@ class Learner(nn.Module):
 def train(config: Config, sources: Sources, folder: Path, *, resume: bool = False) -> Trained:
     """Train the configured model on the normal drives; checkpoints and ``log.csv`` go to ``folder``.
 
-    ``resume`` goes on from ``folder``'s last checkpoint, taught on the same footage. The best epoch on held-out drives
+    ``folder`` must be new, or ``resume`` goes on from its last checkpoint, taught on the same footage. The best epoch on held-out drives
     is returned, the last where there is only one drive."""
     check_faults(config.augmentation.faults)
     with joined(config.optimisation.device) as world:
+        if world.first:
+            _open(folder, resume)
         torch.manual_seed(config.seed)
         model = build(config.model).to(world.device, memory_format=torch.channels_last)
         frames, held_out = _read(config, sources, model.size)
@@ -97,6 +99,18 @@ def train(config: Config, sources: Sources, folder: Path, *, resume: bool = Fals
         model.load_state_dict(best["model"])
         names = tuple(tuple(c.drive.name for c in part.clips) for part in (taught, judged))
         return Trained(model.cpu().eval(), loop.state, names[0], names[1], tuple(frames.notes), world.first)
+
+
+def _open(folder: Path, resume: bool) -> None:
+    """Make the folder of checkpoints; one with an earlier training in it is not overwritten."""
+    if folder.exists() and not resume:
+        raise OutputError(
+            folder, "must be new, holds an earlier training", "add --resume to go on with it, or delete it"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, f"must be writable: {error.strerror}", "choose another --out") from error
 
 
 def _read(config: Config, sources: Sources, size: tuple[int, int]) -> tuple[Frames, frozenset[str]]:

@@ -12,9 +12,9 @@ import typer
 
 from engines.bundle import check_target
 from engines.console import console
-from engines.errors import ConfigError, OutputError
+from engines.errors import ConfigError
 from engines.graph import LENGTH_KEY
-from training.data import Sources, gather, read_manifest
+from training.data import Sources, gather, select
 from training.export import to_onnx
 from training.fit import DensityKind
 from training.models import MODELS, build, kind_of, scored
@@ -85,7 +85,7 @@ def make_bundle(config: Config, out: Path, *, resume: bool = False) -> None:
     sources = _sources(config)
     kind, direct = kind_of(config.model), config.scoring.density == DensityKind.DIRECT
     if MODELS[kind].trained:
-        trained = train(config, sources, _training_folder(out, resume), resume=resume)
+        trained = train(config, sources, out.with_name(f"{out.name}.training"), resume=resume)
         if not trained.first:
             return
         model, seen, notes = trained.model, frozenset(trained.taught), _notes(trained)
@@ -125,21 +125,8 @@ def _sources(config: Config) -> Sources:
     if data.normal or data.select is None:
         problem = "must come without normal PATHs" if data.normal else "needs the label of its normal rows"
         raise ConfigError("data.manifest", problem, "see configs/train.toml")
-    found = read_manifest(data.manifest, data.select)
+    found = select(data.manifest, data.select)
     return replace(found, other=found.other + gather(data.other).normal) if data.other else found
-
-
-def _training_folder(out: Path, resume: bool) -> Path:
-    folder = out.with_name(f"{out.name}.training")
-    if folder.exists() and not resume:
-        raise OutputError(
-            folder, "must be new, holds an earlier training", "add --resume to go on with it, or delete it"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(folder, f"must be writable: {error.strerror}", "choose another --out") from error
-    return folder
 
 
 def _notes(trained: Trained) -> tuple[str, ...]:
