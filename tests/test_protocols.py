@@ -154,5 +154,5 @@ def test_a_manifest_becomes_clips(tmp_path: Path) -> None:
 
 def test_a_manifest_without_a_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path,label\n")
-    with pytest.raises(InputError, match="drive, ship, split"):
+    with pytest.raises(InputError, match="must have the columns drive, split"):
         read_manifest(tmp_path)

@@ -58,7 +58,7 @@ def read_manifest(data: Path) -> list[Row]:
         missing = {"path", "label", "drive", "split"} - set(reader.fieldnames or ())
         if missing:
             raise InputError(
-                manifest, f"must have the column {', '.join(sorted(missing))}, has not", "add it"
+                manifest, f"must have the columns {', '.join(sorted(missing))}, has not", "add them"
             )
         for row in reader:
             path = manifest.parent / row["path"]
