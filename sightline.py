@@ -29,6 +29,7 @@ COMMANDS = (
     Command(
         "fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"
     ),
+    Command("wrap", "Make a bundle of any ONNX network.", "training.wrap_command:wrap_command", "Teach"),
     Command(
         "train",
         "Train an encoder of your own and teach a bundle with it.",

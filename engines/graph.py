@@ -249,9 +249,9 @@ def input_size(model: onnx.ModelProto) -> tuple[int, int]:
     return shape[1], shape[2]
 
 
-def load_graph(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file; one that cannot be read raises EngineError."""
+def load_graph(path: Path, *, weights: bool = True) -> onnx.ModelProto:
+    """Read an ONNX file, without the weights stored beside it if told; one that cannot be read raises EngineError."""
     try:
-        return onnx.load(path)
+        return onnx.load(path, load_external_data=weights)
     except Exception as error:
         raise EngineError(path, f"must be an ONNX file: {type(error).__name__}", "check the file") from error
