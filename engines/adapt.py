@@ -115,6 +115,9 @@ def read_network(path: Path) -> Network:
             f"input {inputs[0].name} must be float or uint8 pictures with 4 axes, got {got}",
             "export it so",
         )
+    if not {shape[1], shape[3]} & {3, None}:
+        got = "×".join(str(n or "?") for n in shape)
+        raise EngineError(path, f"must take pictures of three channels, got {got}", "export it for colours")
     return Network(path, model, tensor.elem_type, shape, tuple(o.name for o in graph.output))
 
 
@@ -181,7 +184,12 @@ def converted(network: Network) -> ModelProto:
 def tensor_type(network: Network, name: str) -> int:
     """Element type of a tensor of the network (0: unknown); one that it lacks raises EngineError with the likeliest
     names."""
-    graph = onnx.shape_inference.infer_shapes(network.model).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(network.model).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise EngineError(
+            network.path, f"must be a graph of known operators: {' '.join(str(error).split())}", "check it"
+        ) from error
     made = [output for node in graph.node for output in node.output if output]
     if name not in made:
         near = [n for n in network.outputs if n != name] + difflib.get_close_matches(name, made, 3)
@@ -253,7 +261,7 @@ def _prefix(graph: GraphProto) -> None:
     """Put PREFIX before every name, in inner graphs too: what refers to an outer tensor still does."""
     for part in _graphs(graph):
         for node in part.node:
-            node.name = PREFIX + node.name
+            node.name = PREFIX + node.name if node.name else ""
             node.input[:] = [PREFIX + name if name else "" for name in node.input]
             node.output[:] = [PREFIX + name if name else "" for name in node.output]
         for value in (*part.input, *part.output, *part.value_info, *part.initializer):

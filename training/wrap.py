@@ -128,7 +128,7 @@ def _proven(network: Network, seen: Pixels, wanted: Answer, pictures: Image) -> 
 
 def _answers(network: Network, model: ModelProto, pictures: Image, batch: int) -> Features:
     """Answers for single pictures, each of which fills a whole batch alone."""
-    engine = OnnxRuntimeEngine(model.SerializeToString())
+    engine = _engine(network, model)
     rows = [_run(network, engine, np.repeat(picture[None], batch, axis=0)) for picture in pictures]
     answers = [np.atleast_1d(row.late) for row in rows]
     if any(len(late) != batch for late in answers):
@@ -139,6 +139,13 @@ def _answers(network: Network, model: ModelProto, pictures: Image, batch: int) -
     late = np.concatenate([late[:1] for late in answers])
     maps = [row.heat[:1] for row in rows if row.heat is not None]
     return Features(late, heat=np.concatenate(maps) if maps else None)
+
+
+def _engine(network: Network, model: ModelProto) -> OnnxRuntimeEngine:
+    try:
+        return OnnxRuntimeEngine(model.SerializeToString())
+    except EngineError as error:
+        raise EngineError(network.path, error.problem, "check the model") from error
 
 
 def _run(network: Network, engine: OnnxRuntimeEngine, images: Image) -> Features:
@@ -173,7 +180,7 @@ def _equal(network: Network, model: ModelProto, pictures: Image, truth: Features
     """Whether the model gives the true answers to all pictures at once and to all but the first; False where it does
     not run."""
     try:
-        engine = OnnxRuntimeEngine(model.SerializeToString())
+        engine = _engine(network, model)
         whole, rest = _run(network, engine, pictures), _run(network, engine, pictures[1:])
     except EngineError:
         return False
