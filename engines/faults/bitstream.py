@@ -20,7 +20,8 @@ from engines.frames import Image
 
 GOP = 25
 """Pictures from one key frame to the next, and so how long damage can last."""
-_SLICES = 6
+_GOOD, _SLICES = 26, 6
+"""The quantiser of a stream with nothing to complain of, and slices in a picture."""
 _SLICE = re.compile(rb"\x00\x00\x01(?:[\x01\x21\x41\x61]|([\x05\x25\x45\x65]))")
 """The beginning of a slice, in a group of its own if of a key frame."""
 _SLICE_HEADER = 12
@@ -31,27 +32,28 @@ Damage = Callable[[bytes], bytes]
 
 
 def over_compression(image: Image, severity: int, seed: int) -> Image:
-    """One picture as a key frame at a quantiser from 40 to 51."""
-    return _Link(image.shape, _coarse(severity)).through(image, bytes)
+    """One picture as a key frame at a quantiser from 40 to 51, at severity 5 in half its size."""
+    return _Link(image.shape, *_coarse(severity)).through(image, bytes)
 
 
 def over_compressed(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
-    """A clip at a quantiser from 40 to 51, the coarsest of H.264."""
-    return _sent(frames, _coarse(severity), bytes)
+    """A clip at a quantiser from 40 to 51, the coarsest of H.264, at severity 5 in half its size."""
+    return _sent(frames, bytes, *_coarse(severity))
 
 
-def _coarse(severity: int) -> int:
-    return (40, 43, 46, 49, 51)[severity - 1]
+def _coarse(severity: int) -> tuple[int, int]:
+    """Return the quantiser, and how many times smaller the picture is sent."""
+    return ((40, 1), (43, 1), (46, 1), (50, 1), (51, 2))[severity - 1]
 
 
 def macroblocks(image: Image, severity: int, seed: int) -> Image:
     """One picture as a key frame, with damaged bytes."""
-    return _Link(image.shape, 26).through(image, _Damaging(severity, seed))
+    return _Link(image.shape).through(image, _Damaging(severity, seed))
 
 
 def damaged_stream(frames: Iterator[Timed], severity: int, seed: int) -> Iterator[Timed]:
     """A clip with damaged bytes and lost packets; damage travels with motion until the next key frame."""
-    return _sent(frames, 26, _Damaging(severity, seed))
+    return _sent(frames, _Damaging(severity, seed))
 
 
 class _Damaging:
@@ -95,23 +97,25 @@ def reencoded_freeze(frames: Iterator[Timed], severity: int, seed: int) -> Itera
             grain = np.float32(sigma) * rng.standard_normal((*still.shape[:2], 1), np.float32)
             yield Timed(time_s, np.clip(np.rint(still + grain), 0, 255).astype(np.uint8))
 
-    return _sent(held(), 26, bytes)
+    return _sent(held(), bytes)
 
 
-def _sent(frames: Iterator[Timed], quantiser: int, damage: Damage) -> Iterator[Timed]:
+def _sent(
+    frames: Iterator[Timed], damage: Damage, quantiser: int = _GOOD, smaller: int = 1
+) -> Iterator[Timed]:
     link: _Link | None = None
     for time_s, image in frames:
         if link is None or link.shape != image.shape:
-            link = _Link(image.shape, quantiser)
+            link = _Link(image.shape, quantiser, smaller)
         yield Timed(time_s, link.through(image, damage))
 
 
 class _Link:
     """An encoder, the way of its packets, and a decoder, in lock step."""
 
-    def __init__(self, shape: tuple[int, ...], quantiser: int) -> None:
+    def __init__(self, shape: tuple[int, ...], quantiser: int = _GOOD, smaller: int = 1) -> None:
         self.shape = shape
-        height, width = (side + side % 2 for side in shape[:2])
+        height, width = (-(-side // (2 * smaller)) * 2 for side in shape[:2])
         encoder = av.VideoCodecContext.create("libx264", "w")
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         encoder.time_base = Fraction(1, 25)
@@ -133,12 +137,19 @@ class _Link:
     def through(self, image: Image, damage: Damage) -> Image:
         """Return what a viewer sees after ``image`` was sent."""
         height, width = self.shape[:2]
-        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = av.VideoFrame.from_ndarray(np.asarray(even, np.uint8), format="rgb24")
+        sent = self._seen.width, self._seen.height
+        if sent[0] < width:
+            fitting = cv2.resize(image, sent, interpolation=cv2.INTER_AREA)
+        else:
+            fitting = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(np.asarray(fitting, np.uint8), format="rgb24")
         frame.pts, self._count = self._count, self._count + 1
         for packet in self._encoder.encode(frame):
             self._receive(damage(bytes(packet)))
-        return np.ascontiguousarray(self._seen.to_ndarray(format="rgb24")[:height, :width])
+        seen = self._seen.to_ndarray(format="rgb24")
+        if sent[0] < width:
+            return cv2.resize(seen, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+        return np.ascontiguousarray(seen[:height, :width], np.uint8)
 
     def _receive(self, packet: bytes) -> None:
         if not packet:

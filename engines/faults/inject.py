@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from engines.errors import InputError
+from engines.faults.mixture import faults_of
 from engines.faults.table import FAULTS, FaultMode
 from engines.faults.timing import Timed, rising
 from engines.frames import Image
@@ -20,17 +21,22 @@ SMALLEST = 32
 def apply(image: Image, mode: str, severity: int = 3, seed: int = 0) -> Image:
     """Return a copy of ``image`` (H × W × 3 uint8 RGB) as a camera with the fault ``mode`` would give it.
 
-    Raises InputError for an unknown mode, one that only a clip can show, a severity outside 1..5, another shape or
-    type.
+    ``mode`` is one of FAULTS, or two, as mud+noise, of which the first acts first. Raises InputError for an unknown
+    mode, one that only a clip can show, a pair that cannot be seen together, a severity outside 1..5, another shape
+    or type.
     """
-    fault = _fault(mode, severity)
+    faults = faults_of(mode, severity)
     _check(image)
-    if fault.on_frame is None:
-        possible = ", ".join(name for name, known in FAULTS.items() if known.on_frame is not None)
-        raise InputError(
-            f"fault {mode}", f"acts on a sequence, not on one picture, of which: {possible}", "use inject"
-        )
-    return fault.on_frame(image, severity, seed)
+    for fault in faults:
+        if fault.on_frame is None:
+            possible = ", ".join(name for name, known in FAULTS.items() if known.on_frame is not None)
+            raise InputError(
+                f"fault {fault.mode}",
+                f"acts on a sequence, not on one picture, as do: {possible}",
+                "use inject",
+            )
+        image = fault.on_frame(image, severity, seed)
+    return image
 
 
 def inject(
@@ -44,11 +50,12 @@ def inject(
 ) -> Iterator[Image]:
     """Yield ``frames`` with the fault on those with start <= index < stop (None: to the end).
 
-    Works on endless streams; frames outside the interval pass untouched. A mode that loses frames yields fewer. fps:
-    for modes that change with time. InputError for an unknown mode, a severity outside 1..5, a negative start or a
-    stop before it is raised at the call, not at the first frame.
+    ``mode`` is one of FAULTS, or two, as mud+noise, of which the first acts first. Works on endless streams; frames
+    outside the interval pass untouched. A mode that loses frames yields fewer. fps: for modes that change with time.
+    InputError for an unknown mode, a pair that cannot be seen together, a severity outside 1..5, a negative start or
+    a stop before it is raised at the call, not at the first frame.
     """
-    fault = _fault(mode, severity)
+    faults = faults_of(mode, severity)
     if start < 0 or (stop is not None and stop < start):
         raise InputError(
             f"fault {mode}", f"start and stop must be 0 <= start <= stop, not {start} and {stop}"
@@ -59,7 +66,7 @@ def inject(
     return (
         image
         for _, image in _injected(
-            timed, fault, start / fps, None if stop is None else stop / fps, severity, seed
+            timed, faults, start / fps, None if stop is None else stop / fps, severity, seed
         )
     )
 
@@ -76,17 +83,22 @@ def inject_timed(
 
     Modes of timing change when pictures come, or whether; times that come out always rise.
     """
-    fault = _fault(mode, severity)
+    faults = faults_of(mode, severity)
     if start_s < 0 or (stop_s is not None and stop_s < start_s):
         raise InputError(
             f"fault {mode}", f"start and stop must be 0 <= start <= stop, not {start_s} and {stop_s}"
         )
     # A picture that came late may have come later than the first good one was due.
-    return rising(_injected(iter(frames), fault, start_s, stop_s, severity, seed))
+    return rising(_injected(iter(frames), faults, start_s, stop_s, severity, seed))
 
 
 def _injected(
-    frames: Iterator[Timed], fault: FaultMode, start_s: float, stop_s: float | None, severity: int, seed: int
+    frames: Iterator[Timed],
+    faults: tuple[FaultMode, ...],
+    start_s: float,
+    stop_s: float | None,
+    severity: int,
+    seed: int,
 ) -> Iterator[Timed]:
     after: list[Timed] = []
 
@@ -102,8 +114,10 @@ def _injected(
         if frame.time_s < start_s - 1e-9:
             yield frame
             continue
-        source = broken(frame)
-        yield from fault.in_clip(source, severity, seed)
+        source = seen = broken(frame)
+        for fault in faults:
+            seen = fault.in_clip(seen, severity, seed)
+        yield from seen
         if stop_s is None:
             return
         deque(source, maxlen=0)  # what the fault did not ask for is lost in it
@@ -119,12 +133,3 @@ def _check(image: Image) -> None:
             f"image must be uint8 of shape H × W × 3 and at least {SMALLEST} × {SMALLEST} pixels, "
             f"not {image.dtype} of shape {image.shape}",
         )
-
-
-def _fault(mode: str, severity: int) -> FaultMode:
-    fault = FAULTS.get(mode)
-    if fault is None:
-        raise InputError(f"fault {mode}", f"must be one of {', '.join(FAULTS)}")
-    if severity not in range(1, 6):
-        raise InputError(f"fault {mode}", f"severity must be 1, 2, 3, 4 or 5, not {severity}")
-    return fault

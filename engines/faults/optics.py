@@ -100,7 +100,7 @@ def flare(image: Image, severity: int, seed: int) -> Image:
 @lru_cache(maxsize=8)
 def _ghosts(height: int, width: int, severity: int, seed: int) -> Image:
     rng = np.random.default_rng(seed)
-    strength = (0.3, 0.5, 0.8, 1.2, 1.9)[severity - 1]
+    strength = (0.3, 0.5, 0.85, 1.5, 3.0)[severity - 1]
     size = min(height, width)
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     source = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.05, 0.4) * height])

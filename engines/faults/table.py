@@ -29,6 +29,7 @@ class FaultMode:
     on_frame: (image, severity, seed) -> image, or None where one picture cannot show it.
     on_clip: the same for an iterator of Timed pictures; None where every picture of a clip is damaged alike.
     graded: false where it is all or nothing, whatever the severity.
+    blank_from: the severity from which it leaves nothing of the scene; 6 where it never does.
     cue: what gives it away. confusable_with: healthy scenes, or other modes, that look like it.
     """
 
@@ -39,6 +40,7 @@ class FaultMode:
     on_frame: FrameFault | None = None
     on_clip: ClipFault | None = None
     graded: bool = True
+    blank_from: int = 6
     cue: str = ""
     confusable_with: tuple[str, ...] = ()
 
@@ -75,7 +77,7 @@ def moving(fault: MomentFault) -> ClipFault:
 
 
 _ROWS = (
-    FaultMode(1, "disconnected", "no_frames", "clip", None, timing.disconnected,
+    FaultMode(1, "disconnected", "no_frames", "clip", None, timing.disconnected, blank_from=5,
               cue="no frames", confusable_with=("process stall",)),
     FaultMode(2, "irregular_frames", "irregular_frames", "clip", None, timing.irregular,
               cue="time between frames", confusable_with=("CPU load",)),
@@ -87,9 +89,9 @@ _ROWS = (
               cue="tiles identical", confusable_with=("sky", "bonnet")),
     FaultMode(6, "loop", "loop", "clip", None, timing.loop,
               cue="earlier frames come again", confusable_with=("nothing",)),
-    FaultMode(7, "black", "black", "frame", light.black, fresh(light.black),
+    FaultMode(7, "black", "black", "frame", light.black, fresh(light.black), blank_from=1,
               cue="mean and deviation near nothing", confusable_with=("tunnel", "lens cap")),
-    FaultMode(8, "white", "white", "frame", light.white,
+    FaultMode(8, "white", "white", "frame", light.white, blank_from=4,
               cue="share of clipped pixels", confusable_with=("sun", "snow")),
     FaultMode(9, "under_exposed", "under_exposed", "frame", light.under_exposed,
               cue="histogram", confusable_with=("night",)),
@@ -127,7 +129,7 @@ _ROWS = (
               cue="local warps", confusable_with=("rain in the scene",)),
     FaultMode(26, "broken_lens", "covered", "frame", glass.broken_lens,
               cue="edges in fixed places", confusable_with=("wires",)),
-    FaultMode(27, "covered", "covered", "clip", glass.covered,
+    FaultMode(27, "covered", "covered", "clip", glass.covered, blank_from=5,
               cue="sudden flat region", confusable_with=("truck ahead",)),
     FaultMode(28, "moved", "moved", "clip", geometry.moved,
               cue="horizon leaps", confusable_with=("hill",)),
@@ -141,7 +143,7 @@ _ROWS = (
               cue="grid of 8 or 16, no chroma, decoder errors", confusable_with=("tiles",)),
     FaultMode(33, "over_compression", "blur", "bitstream", bitstream.over_compression, bitstream.over_compressed,
               cue="blockiness", confusable_with=("blur",)),
-    FaultMode(34, "test_pattern", "test_pattern", "frame", pattern.bars_and_menus,
+    FaultMode(34, "test_pattern", "test_pattern", "frame", pattern.bars_and_menus, blank_from=4,
               cue="bars and letters", confusable_with=("billboard",)),
     FaultMode(35, "wrong_size", "wrong_size", "frame", geometry.wrong_size,
               cue="geometry against what is declared", confusable_with=("another lens",)),
