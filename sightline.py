@@ -60,6 +60,9 @@ COMMANDS = (
     Command(
         "watch", "Follow the alerts of an endpoint; none is lost.", "monitor.watch_command:watch", "Watch"
     ),
+    Command(
+        "faults", "Break the camera of any footage in one of 36 ways.", "engines.faults.command:faults", "Try"
+    ),
     Command("render", "Render the synthetic drive as a video.", "monitor.render_command:render", "Try"),
 )
 

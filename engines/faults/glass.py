@@ -42,7 +42,7 @@ def _splashes(height: int, width: int, severity: int, seed: int) -> Layer:
     clots -= clots.min()
     clots /= clots.max()
     splatters = np.zeros((height, width), np.float32)
-    for x, y, draw, thick in rng.random((260, 4)):
+    for x, y, draw, thick in sorted(rng.random((260, 4)).tolist(), key=lambda splatter: splatter[3]):
         radius = min(height, width) * (0.006 + 0.05 * draw**5)
         centre = (round(x * width * 16), round(y * height * 16))
         cv2.circle(splatters, centre, round(radius * 16), 0.3 + 0.65 * thick, -1, cv2.LINE_8, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from engines.errors import InputError
 from engines.faults.table import FAULTS, FaultMode
@@ -41,14 +42,26 @@ def faults_of(mode: str, severity: int) -> tuple[FaultMode, ...]:
     if severity not in range(1, 6):
         raise InputError(where, f"severity must be 1, 2, 3, 4 or 5, not {severity}")
     faults = tuple(FAULTS[name] for name in names)
-    reason = _clash(*faults, severity) if len(faults) == 2 else ""
+    reason = _clash(faults, severity)
     if reason:
         raise InputError(where, f"must be two modes that can both be seen: {reason}", "choose another pair")
     return faults
 
 
-def _clash(first: FaultMode, second: FaultMode, severity: int) -> str:
-    """Return why two faults cannot be seen together in this order; empty where they can."""
+def severities_of(mode: str) -> tuple[int, ...]:
+    """Return the severities at which ``mode`` can be seen: all of one mode, fewer of some pairs.
+
+    Raises InputError where there is none.
+    """
+    faults = faults_of(mode, 1)
+    return tuple(severity for severity in range(1, 6) if not _clash(faults, severity))
+
+
+def _clash(faults: Sequence[FaultMode], severity: int) -> str:
+    """Return why two faults cannot be seen together in this order; empty where they can, or for one."""
+    if len(faults) == 1:
+        return ""
+    first, second = faults
     if first is second:
         return "they are the same"
     for fault in (first, second):
@@ -61,7 +74,7 @@ def _clash(first: FaultMode, second: FaultMode, severity: int) -> str:
 def pairs(severity: int) -> tuple[str, ...]:
     """Return every pair of modes that can be seen together at a severity, as ``first+second``."""
     return tuple(
-        f"{first.mode}+{second.mode}"
-        for first, second in itertools.permutations(FAULTS.values(), 2)
-        if not _clash(first, second, severity)
+        f"{pair[0].mode}+{pair[1].mode}"
+        for pair in itertools.permutations(FAULTS.values(), 2)
+        if not _clash(pair, severity)
     )

@@ -12,7 +12,7 @@ from engines.rendered.script import (
     duration_s,
     planted,
 )
-from engines.rendered.video import write_video
+from engines.video import write_video
 
 __all__ = [
     "NORMAL",
