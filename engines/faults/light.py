@@ -15,8 +15,8 @@ _RAMP = np.arange(256) / 255
 
 
 def black(image: Image, severity: int, seed: int) -> Image:
-    """Hardly any light, under a dark sensor's read noise, down to exactly nothing at severity 5."""
-    kept, level = ((0.12, 3.0), (0.06, 2.5), (0.03, 2.0), (0.01, 1.0), (0.0, 0.0))[severity - 1]
+    """Less and less light, under a dark sensor's read noise, down to exactly nothing at severity 5."""
+    kept, level = ((0.35, 3.0), (0.12, 3.0), (0.03, 2.0), (0.01, 1.0), (0.0, 0.0))[severity - 1]
     if not kept:
         return np.zeros_like(image)
     noise = np.abs(np.random.default_rng(seed).standard_normal((*image.shape[:2], 1), np.float32))
