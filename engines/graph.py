@@ -26,6 +26,9 @@ LENGTH_KEY = "sightline.length"
 """Metadata of an encoder's ONNX file: ``kept`` where the length of its features carries meaning (a VAE's latent);
 without it, features are scaled to length 1."""
 
+_MARK, _PREFIX = "sightline/", "sightline_"
+"""What the names of nodes, and of constants and values, begin with that fusing adds."""
+
 
 class _Builder:
     """Appends nodes and constants to a graph under one prefix; constants have ``precision`` unless told."""
@@ -34,23 +37,23 @@ class _Builder:
         self.graph, self.precision, self.count = graph, precision, 0
 
     def constant(self, value: np.ndarray | float, dtype: type | None = None) -> str:
-        name = f"sightline_c{self.count}"
+        name = f"{_PREFIX}c{self.count}"
         self.count += 1
         array: np.ndarray = np.asarray(value, dtype or self.precision)
         self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
     def node(self, kind: str, *inputs: str, name: str = "", **attributes: object) -> str:
-        name = name or f"sightline_t{self.count}"
+        name = name or f"{_PREFIX}t{self.count}"
         self.count += 1
         self.graph.node.append(
-            helper.make_node(kind, list(inputs), [name], name=f"sightline/{name}", **attributes)
+            helper.make_node(kind, list(inputs), [name], name=f"{_MARK}{name}", **attributes)
         )
         return name
 
-    def sum_of_squares(self, x: str, axis: int = 1, keepdims: int = 1) -> str:
-        """Sum over an axis, which stays as an axis of length 1 unless told."""
-        return self.node("ReduceSumSquare", x, self.constant(np.array([axis]), np.int64), keepdims=keepdims)
+    def sum_of_squares(self, x: str) -> str:
+        """N × M -> N × 1."""
+        return self.node("ReduceSumSquare", x, self.constant(np.array([1]), np.int64), keepdims=1)
 
     def logsumexp(self, x: str) -> str:
         """N × M -> N × 1."""
@@ -105,6 +108,23 @@ def fuse(
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     model.producer_name = "sightline"
     onnx.checker.check_model(model)
+    return model
+
+
+def encoder_of(fused: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the encoder that ``fuse`` was given, so that it can be fused anew in another precision."""
+    model = onnx.ModelProto()
+    model.CopyFrom(fused)
+    graph = model.graph
+    added = {output for node in graph.node if node.name.startswith(_MARK) for output in node.output}
+    for kept, drop in (
+        (graph.node, lambda x: x.name.startswith(_MARK)),
+        (graph.initializer, lambda x: x.name.startswith(_PREFIX)),
+        (graph.output, lambda x: x.name in added),
+    ):
+        remaining = [item for item in kept if not drop(item)]
+        del kept[:]
+        kept.extend(remaining)
     return model
 
 
@@ -163,15 +183,17 @@ def _kde(builder: _Builder, latent: str, kde: Kde) -> str:
 
 
 def _mixture(builder: _Builder, latent: str, mixture: Mixture) -> str:
-    """All components in one product: N × d times d × K·d, then a sum of squares over each component's d."""
+    """All components in one product: N × d times d × K·d, then half the squares, summed over each component's d."""
     count, dimensions = mixture.means.shape
     factors = np.concatenate(mixture.factors, axis=1)
     shifts = np.einsum("kd,kde->ke", mixture.means, mixture.factors).reshape(-1)
     product = builder.node("MatMul", latent, builder.constant(factors))
     centred = builder.node("Sub", product, builder.constant(shifts))
-    shape = builder.constant(np.array([-1, count, dimensions]), np.int64)
-    squares = builder.sum_of_squares(builder.node("Reshape", centred, shape), axis=2, keepdims=0)
-    half = builder.node("Mul", squares, builder.constant(0.5))
+    # Sums over blocks as a product: OpenVINO's processor backend adds the offsets to the wrong places behind a
+    # reduction that drops its axis.
+    blocks = np.kron(np.eye(count), np.full((dimensions, 1), 0.5))
+    squares = builder.node("Mul", centred, centred)
+    half = builder.node("MatMul", squares, builder.constant(blocks))
     exponent = builder.node("Sub", builder.constant(mixture.offsets), half)
     return builder.node("Neg", builder.logsumexp(exponent))
 
