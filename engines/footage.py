@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -18,9 +18,12 @@ import av.error
 import av.video.frame
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from engines.errors import InputError
 from engines.frames import Frame, Image
+from engines.planes import planes, rgb_planes
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".webm", ".h264", ".hevc"}
@@ -30,10 +33,6 @@ IMAGES_PER_SECOND = 10.0
 """Rate at which a folder of images is played, for want of times: stated, never guessed from the content."""
 
 _FINGERPRINT_BYTES, _FINGERPRINT_BYTES_OF_AN_IMAGE = 1 << 20, 1 << 12
-
-_EIGHT_BIT_LUMA = frozenset(
-    {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,22 +179,16 @@ class Recording:
             step_s = 1.0 / float(stream.average_rate or 25)
             first_s: float | None = None
             last_s, index = -np.inf, 0
-            decoder = container.decode(stream)
-            while True:
-                try:
-                    picture = next(decoder, None)
-                except av.error.FFmpegError as error:
-                    self.notes.append(f"damaged after frame {index}: {error.strerror}")
-                    return
-                if picture is None:
-                    break
+            for picture, lost in self._pictures(container, stream):
                 raw_s = picture.time if picture.time is not None else (index * step_s + (first_s or 0.0))
                 first_s = raw_s if first_s is None else first_s
                 # A repeated or backward time stamp would stop every clock downstream; the nominal step keeps
                 # it moving.
-                time_s = raw_s - first_s if raw_s - first_s > last_s else last_s + step_s
+                mistimed = picture.time is None or not raw_s - first_s > last_s
+                time_s = last_s + step_s if index and mistimed else raw_s - first_s
                 last_s = time_s
-                yield to_frame(picture, self.drive.name, index, time_s, self.size)
+                frame = to_frame(picture, self.drive.name, index, time_s, self.size)
+                yield replace(frame, damaged=frame.damaged or lost, mistimed=mistimed)
                 index += 1
             if stream.frames and index < 0.98 * stream.frames - 1:
                 self.notes.append(f"truncated: {index} of {stream.frames} frames could be read")
@@ -205,25 +198,41 @@ class Recording:
             if index and last_s + step_s < 0.98 * stated_s - 1.0:
                 self.notes.append(f"truncated: {last_s + step_s:.1f} of {stated_s:.1f} s could be read")
 
+    def _pictures(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[tuple[av.video.frame.VideoFrame, bool]]:
+        """Yield every picture, and whether data before it could not be decoded; such data is noted and left
+        out."""
+        lost, broken = False, 0
+        try:
+            for packet in container.demux(stream):
+                try:
+                    pictures = packet.decode()
+                except av.error.InvalidDataError:
+                    lost, broken = True, broken + 1
+                    continue
+                for picture in pictures:
+                    yield picture, lost
+                    lost = False
+        except av.error.FFmpegError as error:
+            self.notes.append(f"damaged: reading ended early: {error.strerror}")
+        if broken:
+            self.notes.append(f"damaged: {broken} packets could not be decoded; they were left out")
+
     def _images(self) -> Iterator[Frame]:
-        height, width = self.size
+        lost = False
         for index, file in enumerate(self.drive.files):
             data = np.fromfile(file, np.uint8)
             picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
             if picture is None:
                 self.notes.append(f"{file.name} cannot be read as an image; it was left out")
+                lost = True
                 continue
-            image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-            luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-            yield Frame(
-                self.drive.name,
-                index,
-                index / self.images_per_second,
-                time.monotonic(),
-                _u8(image),
-                _u8(luma),
-                True,
+            time_s = index / self.images_per_second
+            yield replace(
+                rgb_frame(_u8(picture), self.drive.name, index, time_s, self.size), key=True, damaged=lost
             )
+            lost = False
 
 
 def _u8(array: object) -> Image:
@@ -251,20 +260,26 @@ def _opened(path: Path) -> av.container.InputContainer:
 def to_frame(
     picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]
 ) -> Frame:
-    """Reduce one decoded picture to ``size`` (height, width) RGB and keep its luma plane at full
-    resolution."""
+    """Reduce one decoded picture to ``size`` (height, width) RGB and keep its planes at full resolution."""
     height, width = size
     reduced = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1)
-    image = _u8(reduced.to_ndarray())
-    return Frame(stream, index, time_s, time.monotonic(), image, luma_plane(picture), bool(picture.key_frame))
+    luma, chroma = planes(picture)
+    return Frame(
+        stream=stream,
+        index=index,
+        time_s=time_s,
+        arrival_s=time.monotonic(),
+        image=_u8(reduced.to_ndarray()),
+        luma=luma,
+        key=bool(picture.key_frame),
+        chroma=chroma,
+        damaged=bool(picture.is_corrupt),
+    )
 
 
-def luma_plane(picture: av.video.frame.VideoFrame) -> Image:
-    """Return the luma of ``picture`` (uint8, height × width): a view of its first plane where that is 8-bit
-    luma."""
-    if picture.format.name in _EIGHT_BIT_LUMA:
-        plane = picture.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        rows.flags.writeable = False
-        return _u8(rows[:, : plane.width])
-    return _u8(picture.to_ndarray(format="gray"))
+def rgb_frame(picture: Image, stream: str, index: int, time_s: float, size: tuple[int, int]) -> Frame:
+    """Return the same for an RGB picture (height × width × 3 uint8)."""
+    height, width = size
+    image = _u8(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+    luma, chroma = rgb_planes(picture)
+    return Frame(stream, index, time_s, time.monotonic(), image, luma, chroma=chroma)

@@ -22,6 +22,11 @@ class Frame:
     image: uint8, height × width × 3, RGB, already at the model's input size.
     luma: uint8, the luma plane at the camera's own resolution; a read-only view into the decoder's buffer.
     key: true where the encoded stream could be entered at this frame.
+    chroma: Cb and Cr, uint8 with 128 for no colour, at the resolution they were coded in, often half of luma's;
+    read-only views, None where the picture has no colour.
+    damaged: true where the decoder says that it had to repair the picture, or packets before it were lost.
+    mistimed: true where its time stamp was absent, repeated or ran backwards, so that ``time_s`` is made up.
+    late_s: by how much it was held up on its way, judged by its time stamp; 0 for recordings.
     """
 
     stream: str
@@ -31,3 +36,7 @@ class Frame:
     image: Image
     luma: Image
     key: bool = False
+    chroma: tuple[Image, Image] | None = None
+    damaged: bool = False
+    mistimed: bool = False
+    late_s: float = 0.0

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import av
@@ -125,7 +125,7 @@ class LiveCamera:
         self._newest_s: float | None = None
         self._period_s = 0.0
         self._decoded = self._decode_errors = self._reconnects = 0
-        self._linked = False
+        self._linked = self._lost = False
         self._last_error = ""
         self._thread = threading.Thread(target=self._run, name=f"camera-{name}", daemon=True)
         self._thread.start()
@@ -251,13 +251,20 @@ class LiveCamera:
 
     def _deliver(self, reading: Reading, pacer: Pacer | None) -> None:
         if reading.damaged:
+            self._lost = True
             with self._lock:
                 self._decode_errors += 1
         for picture, pts_s in reading.pictures:
             if pacer is not None and pts_s is not None:
                 pacer.wait(pts_s, self._stop)
             time_s = self._clock.at(pts_s, time.monotonic())
-            frame = to_frame(picture, self.name, self._decoded, time_s, self.size)
+            frame = replace(
+                to_frame(picture, self.name, self._decoded, time_s, self.size),
+                damaged=bool(self._lost or picture.is_corrupt),
+                mistimed=self._clock.mistimed,
+                late_s=self._clock.late_s,
+            )
+            self._lost = False
             with self._lock:
                 self._decoded += 1
                 self._newest_s = frame.arrival_s - self._clock.late_s

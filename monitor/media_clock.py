@@ -20,10 +20,12 @@ class MediaClock:
     leap, or are absent.
 
     late_s: how long the last picture was held up on its way, judged by the step from the picture before it.
+    mistimed: whether the last picture's stamp ran backwards, stood still or leapt, within one connection.
     """
 
     def __init__(self) -> None:
         self.late_s = 0.0
+        self.mistimed = False
         self._time_s = 0.0
         self._arrival_s: float | None = None
         self._pts_s: float | None = None
@@ -36,8 +38,10 @@ class MediaClock:
         """Return the media time, in seconds since the very first picture, of the picture just arrived."""
         if self._arrival_s is not None:
             elapsed = max(arrival_s - self._arrival_s, 1e-6)
-            step = 0.0 if pts_s is None or self._pts_s is None else pts_s - self._pts_s
-            if not 0.0 < step < elapsed + PTS_JUMP_S:
+            step = None if pts_s is None or self._pts_s is None else pts_s - self._pts_s
+            usable = step is not None and 0.0 < step < elapsed + PTS_JUMP_S
+            self.mistimed = step is not None and not usable
+            if step is None or not usable:
                 # From when the last picture was taken: an outage must not lose the time it was held up.
                 step = elapsed + self.late_s
             self.late_s = max(0.0, elapsed - step)

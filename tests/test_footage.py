@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from engines.errors import InputError, masked
-from engines.footage import Recording, find_drives, fingerprint
+from engines.footage import Recording, find_drives, fingerprint, rgb_frame
+from engines.planes import planes
 from engines.rendered import write_video
 
 SIZE = (48, 72)
@@ -172,3 +173,51 @@ def test_unusable_input_is_refused_in_one_line(
 )
 def test_credentials_are_masked(text: str, expected: str) -> None:
     assert masked(text) == expected
+
+
+def test_planes_are_views_of_what_was_decoded(tmp_path: Path) -> None:
+    red = np.zeros((96, 160, 3), np.uint8)
+    red[..., 0] = 200
+    path = tmp_path / "red.mp4"
+    write_video(path, [red] * 3, 10.0)
+    frame = next(iter(Recording(find_drives([path])[0], SIZE)))
+    assert frame.chroma is not None
+    blue_difference, red_difference = frame.chroma
+    assert blue_difference.shape == red_difference.shape == (48, 80)
+    assert blue_difference.mean() < 118 < 160 < red_difference.mean()
+    with pytest.raises(ValueError, match="read-only"):
+        red_difference[0, 0] = 1
+    from_rgb = rgb_frame(red, "cam", 0, 0.0, SIZE)
+    assert from_rgb.chroma is not None
+    assert [p.shape for p in from_rgb.chroma] == [(48, 80)] * 2
+    assert abs(float(from_rgb.chroma[1].mean()) - float(red_difference.mean())) < 20
+
+
+@pytest.mark.parametrize("pixels", ["yuv422p", "yuv444p", "nv12", "rgb24", "yuv420p10le"])
+def test_every_pixel_format_gives_eight_bit_planes(pixels: str) -> None:
+    picture = av.VideoFrame.from_ndarray(noise(1, 32, 48)[0], format="rgb24").reformat(format=pixels)
+    luma, chroma = planes(picture)
+    assert luma.shape == (32, 48)
+    assert chroma is not None
+    assert {p.dtype for p in (luma, *chroma)} == {np.dtype(np.uint8)}
+
+
+def test_a_grey_stream_has_no_chroma() -> None:
+    assert planes(av.VideoFrame(48, 32, "gray"))[1] is None
+
+
+def test_damaged_packets_are_passed_over_and_told(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 40)
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+    data = bytearray(path.read_bytes())
+    for number in (20, 21):
+        start, size = packets[number]
+        for place in range(start + 60, start + size, 97):
+            data[place] ^= 0x5A
+    path.write_bytes(bytes(data))
+    recording = Recording(find_drives([path])[0], SIZE)
+    damaged = [frame.index for frame in recording if frame.damaged]
+    assert recording.frames >= 38
+    assert damaged
+    assert set(damaged) <= set(range(18, 30))
