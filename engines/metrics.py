@@ -72,7 +72,7 @@ def auroc(curve: Curve) -> float:
     found = np.concatenate([[0.0], curve.found])
     false = np.concatenate([[0.0], curve.false])
     area = float(np.sum(np.diff(false) * (found[1:] + found[:-1])) / 2.0)
-    return area / (curve.positive * curve.negative)
+    return min(1.0, area / (curve.positive * curve.negative))  # the sum may round above it
 
 
 def auprc(curve: Curve) -> float:
@@ -80,7 +80,7 @@ def auprc(curve: Curve) -> float:
     interpolation, which would flatter."""
     gained = np.diff(np.concatenate([[0.0], curve.found])) / curve.positive
     precision = curve.found / np.maximum(curve.found + curve.false, 1e-300)
-    return float(gained @ precision)
+    return min(1.0, float(gained @ precision))
 
 
 def fpr95(curve: Curve) -> float:
@@ -91,7 +91,7 @@ def fpr95(curve: Curve) -> float:
 
 def best_f1(curve: Curve) -> float:
     """F1 at the threshold that is best on these very rows: what no threshold chosen beforehand can exceed."""
-    return float(np.max(2.0 * curve.found / (curve.found + curve.false + curve.positive)))
+    return min(1.0, float(np.max(2.0 * curve.found / (curve.found + curve.false + curve.positive))))
 
 
 def f1_all_positive(curve: Curve) -> float:
@@ -102,7 +102,7 @@ def f1_all_positive(curve: Curve) -> float:
 def f1(flagged: NDArray[np.bool_], positive: NDArray[np.bool_], weights: Floats) -> float:
     """F1 of a decision already taken; 0 where nothing was flagged."""
     right = float(weights[flagged & positive].sum())
-    return 2.0 * right / max(float(weights[flagged].sum() + weights[positive].sum()), 1e-300)
+    return min(1.0, 2.0 * right / max(float(weights[flagged].sum() + weights[positive].sum()), 1e-300))
 
 
 def bootstrap(
@@ -202,7 +202,7 @@ def share_interval(share: float, trials: int, level: float = 0.95) -> Interval:
     z = NormalDist().inv_cdf(0.5 + level / 2.0)
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     reach = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    return 0.0 if share <= 0.0 else centre - reach, 1.0 if share >= 1.0 else centre + reach
 
 
 def quantile(values: list[float], share: float) -> float | None:

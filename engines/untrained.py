@@ -1,9 +1,9 @@
 """The same encoder without its training: what the architecture alone, and whitening, can see.
 
 Random convolutions followed by a density are a stronger detector than one would think; a trained encoder beside
-which they do as well has learnt nothing that matters here. Weights are drawn anew (He et al. 2015) and each layer
-is scaled to unit variance on probe pictures, one after the other (LSUV: Mishkin & Matas 2016), since without that
-a deep network's last layer says next to nothing."""
+which they do as well has learnt nothing that matters here. Weights are drawn anew (He et al. 2015); a layer whose
+output vanishes or explodes for all that, as it may in a deep network without normalisation, is scaled to unit
+variance on probe pictures (after LSUV: Mishkin & Matas 2016)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Layers whose weights are drawn anew, and the input that holds them."""
 NORMALISED = "BatchNormalization"
 PROBES = 8
+FAINTEST, LOUDEST = 0.1, 10.0
+"""Standard deviations of a layer's output between which it is left alone."""
 OWN_NAMES = "sightline_"
 """Prefix of what the fused graph adds behind the encoder."""
 
@@ -45,11 +47,7 @@ def untrained(model: onnx.ModelProto, probes: Image, seed: int = 0) -> onnx.Mode
         layers.append((node.output[0], drawn))
     if not layers:
         raise EngineError("encoder", "must have layers with weights to be compared with an untrained one")
-    chosen = probes[np.unique(np.linspace(0, len(probes) - 1, PROBES).astype(int))]
-    for output, drawn in layers:
-        spread = _spread(encoder, output, chosen)
-        if spread > 1e-12:
-            _set(drawn, numpy_helper.to_array(drawn) / spread)
+    _tame(encoder, layers, probes[np.unique(np.linspace(0, len(probes) - 1, PROBES).astype(int))])
     return encoder
 
 
@@ -90,11 +88,22 @@ def _set(tensor: onnx.TensorProto, values: np.ndarray) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.asarray(values, kind), tensor.name))
 
 
-def _spread(encoder: onnx.ModelProto, output: str, probes: Image) -> float:
-    """Standard deviation of one layer's output over the probes."""
+def _tame(encoder: onnx.ModelProto, layers: list[tuple[str, onnx.TensorProto]], probes: Image) -> None:
+    """Scale the first layer that is too faint or too loud, look again, until none is: each round settles one."""
+    for _ in layers:
+        for (_, drawn), spread in zip(layers, _spreads(encoder, [o for o, _ in layers], probes), strict=True):
+            if spread > 0 and not FAINTEST <= spread <= LOUDEST:
+                _set(drawn, numpy_helper.to_array(drawn) / spread)
+                break
+        else:
+            return
+
+
+def _spreads(encoder: onnx.ModelProto, outputs: list[str], probes: Image) -> list[float]:
+    """Standard deviation of each layer's output over the probes."""
     probed = onnx.ModelProto()
     probed.CopyFrom(encoder)
     del probed.graph.output[:]
-    probed.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    probed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(output) for output in outputs)
     engine = OnnxRuntimeEngine(probed.SerializeToString())
-    return float(np.std(engine.session.run([output], {engine.input: probes})[0]))
+    return [float(np.std(v, dtype=np.float64)) for v in engine.session.run(outputs, {engine.input: probes})]

@@ -54,10 +54,15 @@ class Encoded:
 
 
 def encode_drive(
-    drive: Drive, engine: OnnxRuntimeEngine, reading: Reading, every_s: float, samples: int = FEWEST_SAMPLES
+    drive: Drive,
+    engine: OnnxRuntimeEngine,
+    reading: Reading,
+    every_s: float,
+    samples: int = FEWEST_SAMPLES,
+    images_per_second: float | None = None,
 ) -> Encoded:
     """Decode and encode one drive, at most one frame per ``every_s``; keep up to ``samples`` pictures."""
-    recording = Recording(drive, engine.input_size, every_s=every_s)
+    recording = Recording(drive, engine.input_size, every_s=every_s, images_per_second=images_per_second)
     random = np.random.default_rng(0)
     frames = iter(recording)
     times: list[float] = []
@@ -95,14 +100,19 @@ def _some_cells(found: Features, random: np.random.Generator) -> NDArray[np.floa
 
 
 def encode(
-    drives: Sequence[Drive], engine: OnnxRuntimeEngine, reading: Reading, every_s: float, what: str
+    drives: Sequence[Drive],
+    engine: OnnxRuntimeEngine,
+    reading: Reading,
+    every_s: float,
+    what: str,
+    images_per_second: float | None = None,
 ) -> list[Encoded]:
     """Encode every drive, with progress."""
     samples = max(FEWEST_SAMPLES, MOST_SAMPLES // max(1, len(drives)))
     with progress(what, len(drives), "drives") as advance:
         encoded = []
         for drive in drives:
-            encoded.append(encode_drive(drive, engine, reading, every_s, samples))
+            encoded.append(encode_drive(drive, engine, reading, every_s, samples, images_per_second))
             advance(1, drive.name)
     return encoded
 

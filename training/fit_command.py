@@ -47,6 +47,9 @@ def fit_command(
         ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames per second to learn from.")] = 10.0,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, help="Images per second of folders of images (10 if not given).")
+    ] = None,
 ) -> None:
     """Teach a bundle from footage of normal driving.
 
@@ -56,6 +59,6 @@ def fit_command(
     """
     check_target(out)
     opened = open_encoder(encoder)
-    lesson = Lesson(density, relative, own_projection, budget, rate)
+    lesson = Lesson(density, relative, own_projection, budget, rate, fps)
     bundle, _ = teach(out, opened, find_drives(normal), find_drives(other) if other else [], lesson)
     tell(console(), bundle)

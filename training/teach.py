@@ -34,7 +34,7 @@ class Lesson:
     own_projection: whiten by the footage's own principal axes although the encoder brings a background.
     budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from. seen: names of
     drives that the encoder was trained on. notes: to be kept in the bundle. dimensions: of the latent, at most, where
-    the projection is the footage's own."""
+    the projection is the footage's own. images_per_second: of folders of images; None for the usual rate."""
 
     density: DensityKind = DensityKind.KDE
     relative: bool | None = None
@@ -44,6 +44,7 @@ class Lesson:
     seen: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     dimensions: int = DIMENSIONS
+    images_per_second: float | None = None
 
 
 def teach(
@@ -70,9 +71,9 @@ def teach(
         features = pooled(late, pooling)
         return features if projection is None else projection.latent(features)
 
-    every_s = 1.0 / lesson.rate
-    taught = encode(normal, engine, reading, every_s, "reading normal footage")
-    beside = encode(other, engine, reading, every_s, "reading other footage") if other else []
+    every_s, fps = 1.0 / lesson.rate, lesson.images_per_second
+    taught = encode(normal, engine, reading, every_s, "reading normal footage", fps)
+    beside = encode(other, engine, reading, every_s, "reading other footage", fps) if other else []
     fitted = fit(
         taught,
         beside,

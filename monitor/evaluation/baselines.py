@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.density import Floats, Kde, Projection, drive_weights, fit_projection, squared_distances
+from engines.errors import EngineError
 from engines.frames import Frame, Image
 from engines.graph import load_graph
 from engines.onnx_runtime import OnnxRuntimeEngine
@@ -47,10 +48,8 @@ class Baselines:
     def __init__(self, bundle: Bundle) -> None:
         pictures, self._drives = bundle.normal_pictures()
         self._grey = _grey(pictures)
-        self._engine = OnnxRuntimeEngine(
-            untrained(load_graph(bundle.model_path), pictures).SerializeToString()
-        )
-        self._features = _pooled(self._engine, pictures)
+        self._engine = _untrained_engine(bundle, pictures)
+        self._features = np.zeros((0, 0)) if self._engine is None else _pooled(self._engine, pictures)
         self._dimensions = bundle.manifest.dimensions
         normal = bundle.density.normal
         self._bandwidth = normal.bandwidth if isinstance(normal, Kde) else 1.0
@@ -67,7 +66,9 @@ class Baselines:
 
     def untrained(self, images: Image, left_out: LeftOut) -> Floats:
         """Surprise of N frames under the untrained encoder: the same whitening and density, and the bundle's own
-        bandwidth."""
+        bandwidth. Empty where the encoder has no weights that could be untrained."""
+        if self._engine is None:
+            return np.zeros(0)
         projection, density = self._density(left_out)
         return density.surprise(projection.latent(_pooled(self._engine, images)))
 
@@ -111,6 +112,14 @@ class BaselineWatch:
                 due.append(row)
         if due:
             scores.untrained += self._baselines.untrained(images[due], self._left_out).tolist()
+
+
+def _untrained_engine(bundle: Bundle, pictures: Image) -> OnnxRuntimeEngine | None:
+    try:
+        drawn = untrained(load_graph(bundle.model_path), pictures)
+    except EngineError:
+        return None
+    return OnnxRuntimeEngine(drawn.SerializeToString())
 
 
 def _grey(images: Image) -> Floats:

@@ -64,7 +64,9 @@ def beaten(result: Evaluation) -> go.Figure:
         title="AUROC; 0.5 is a coin's",
         tickformat=".1f",
     )
-    chart.update_yaxes(tickfont={"color": INK, "size": 13}, showgrid=False, range=[-0.5, len(rows) - 0.3])
+    chart.update_yaxes(
+        type="category", tickfont={"color": INK, "size": 13}, showgrid=False, range=[-0.5, len(rows) - 0.3]
+    )
     chart.add_vline(x=0.5, line={"color": FRAME, "width": 1, "dash": "dot"})
     return chart
 
@@ -202,7 +204,11 @@ def drives(result: Evaluation) -> tuple[go.Figure, int]:
     _style(chart, _ROW_PX * len(rows) + 96, legend=True, left=190)
     chart.update_xaxes(title="score, nats")
     chart.update_yaxes(
-        categoryorder="array", categoryarray=[escape(d.name) for d in rows], tickfont={"size": 11}, dtick=1
+        type="category",  # drives may be called 0338
+        categoryorder="array",
+        categoryarray=[escape(d.name) for d in rows],
+        tickfont={"size": 11},
+        dtick=1,
     )
     return chart, len(result.per_drive) - len(rows)
 

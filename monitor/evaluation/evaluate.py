@@ -19,7 +19,7 @@ from monitor.evaluation import summary
 from monitor.evaluation.baselines import Baselines
 from monitor.evaluation.cases import Case
 from monitor.evaluation.faults import fault_results, fault_trials
-from monitor.evaluation.result import DEFINITIONS, DriveResult, Evaluation, FaultResult
+from monitor.evaluation.result import DEFINITIONS, DriveResult, Evaluation, Events, FaultResult
 from monitor.evaluation.unseen import Unseen
 from monitor.evaluation.watch import Outcome, Watcher
 
@@ -88,7 +88,7 @@ def evaluate(
         baselines=summary.baselines(outcomes),
         budget=summary.budget(outcomes, claimed),
         faults=rows,
-        warnings=(*_warnings(outcomes, bundle, bool(within)), *refused),
+        warnings=(*_warnings(outcomes, bundle, events, bool(within)), *refused),
         notes=(*notes, *remarks, *(f"{o.case.name}: {note}" for o in outcomes for note in o.notes)),
         definitions=DEFINITIONS,
         **values,
@@ -148,7 +148,7 @@ def _per_drive(outcomes: Sequence[Outcome], table: Floats, names: Sequence[str])
     return tuple(summary.drive_result(o, float(mean), names) for o, mean in zip(outcomes, means, strict=True))
 
 
-def _warnings(outcomes: Sequence[Outcome], bundle: Bundle, shared: bool) -> tuple[str, ...]:
+def _warnings(outcomes: Sequence[Outcome], bundle: Bundle, events: Events, shared: bool) -> tuple[str, ...]:
     told = []
     sides = {strange: [o for o in outcomes if o.case.anomalous == strange] for strange in (False, True)}
     if not shared:
@@ -169,6 +169,12 @@ def _warnings(outcomes: Sequence[Outcome], bundle: Bundle, shared: bool) -> tupl
         for o in sides[True]
         if o.case.fingerprint in taught
     ]
+    if events.control.recall is not None and events.recall is not None and events.spliced.count:
+        share = events.control.recall / max(events.recall, 1e-9)
+        told += [
+            f"a normal drive behind another normal one raised an event in {events.control.found} of {events.control.count} "
+            "splices: much of what was found behind a splice is the change of camera, not of scene"
+        ] * (share > 0.25)
     if any(o.case.ordered for o in sides[True]) and not any(o.splices for o in sides[True]):
         told.append(
             "no splice could be watched: that needs a normal drive of 6 s that ends without an event, and an anomalous "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
@@ -12,14 +11,13 @@ import plotly.graph_objects as go
 
 from monitor.evaluation import charts
 from monitor.evaluation.evaluate import Evaluated
+from monitor.evaluation.gallery import false_alarms, misses
 from monitor.evaluation.result import Evaluation, FaultResult, Interval, Pairs, Recall
 from monitor.evaluation.tell import event_words
 from monitor.evaluation.watch import Outcome
 from monitor.report_cards import facts
 from monitor.report_page import MARK, page, write_page
-from monitor.report_words import clock, count, grouped, label, span
-
-MOST_PICTURES = 8
+from monitor.report_words import count, grouped, span
 
 
 def write_report(path: Path | str, evaluated: Evaluated) -> None:
@@ -51,13 +49,13 @@ def body(evaluated: Evaluated) -> str:
         ),
         _events(result, outcomes),
         _drives(result),
-        _gallery("Worst false alarms", _false_alarms(outcomes), _FALSE),
-        _gallery("Worst misses", _misses(outcomes), _MISSED),
+        _section(*false_alarms(outcomes)),
+        _section(*misses(outcomes)),
         _faults(result.faults),
         _section(
-            "How to read this", "", f'<dl class="taught card facts">{facts(result.definitions.items())}</dl>'
+            "How to read this", "", _facts((k.replace("_", " "), v) for k, v in result.definitions.items())
         ),
-        _section("What was judged", "", f'<dl class="taught card facts">{facts(result.bundle.items())}</dl>'),
+        _section("What was judged", "", _facts(result.bundle.items())),
         _section(
             "How this report was made", "", f'<pre class="card"><code>{escape(result.command)}</code></pre>'
         ),
@@ -77,10 +75,6 @@ _BEATEN = (
     "The chance that a frame of an anomalous drive scores above one of a normal drive. A bundle that is no better than "
     "the nearest raw picture, or than its own architecture without training, has learnt little that matters here."
 )
-_FALSE = (
-    "Frames of normal drives: first those at which an event was believed, then the strangest of the others."
-)
-_MISSED = "The least strange frames of anomalous drives that raised no event, and then of the others."
 
 
 def _lead(result: Evaluation) -> str:
@@ -112,7 +106,7 @@ def _tiles(result: Evaluation) -> str:
         )
     if events.false_alarms_per_hour is not None:
         tiles.append(
-            ("false alarms per hour", f"{events.false_alarms_per_hour:.3g}", _words(events.interval))
+            ("false alarms per hour", f"{events.false_alarms_per_hour:.3g}", _rates(events.interval))
         )
         tiles.append(("budget", budget.verdict, f"{budget.claimed_per_hour:.3g} per hour promised"))
     cells = "".join(
@@ -122,8 +116,12 @@ def _tiles(result: Evaluation) -> str:
     return f'<dl class="tiles">{cells}</dl>'
 
 
+def _rates(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
+
+
 def _words(interval: Interval | None) -> str:
-    return "no interval" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
+    return "no interval" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
 
 
 def _beware(result: Evaluation) -> str:
@@ -132,6 +130,10 @@ def _beware(result: Evaluation) -> str:
         *(f"{escape(n)}." for n in result.notes),
     ]
     return f'<ul class="notes">{"".join(f"<li>{line}</li>" for line in lines)}</ul>' if lines else ""
+
+
+def _facts(named: Iterable[tuple[str, str]]) -> str:
+    return f'<dl class="taught card facts">{facts(named)}</dl>'
 
 
 def _section(title: str, told: str, content: str) -> str:
@@ -150,9 +152,12 @@ def _chart(figure: go.Figure, name: str, spoken: str) -> str:
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], classes: str = "") -> str:
     """A table whose cells are HTML already; the first column is text, the others are figures."""
-    head = "".join(f"<th>{escape(h)}</th>" for h in headings)
+    return _rows(f"<tr>{''.join(f'<th>{escape(h)}</th>' for h in headings)}</tr>", rows, classes)
+
+
+def _rows(head: str, rows: Iterable[Sequence[str]], classes: str) -> str:
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="card scroll"><table class="{classes}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f'<div class="card scroll"><table class="{classes}"><thead>{head}</thead><tbody>{lines}</tbody></table></div>'
 
 
 def _frames(result: Evaluation) -> str:
@@ -266,70 +271,13 @@ def _drives(result: Evaluation) -> str:
     )
 
 
-Picture = tuple[float, bytes, str, str]
-"""Badness, JPEG, title, caption."""
-
-
-def _false_alarms(outcomes: Sequence[Outcome]) -> list[Picture]:
-    normal = [o for o in outcomes if not o.case.anomalous]
-    alarmed = [
-        (
-            float("inf"),
-            o.told[e.number],
-            o.case.name,
-            f"{label(e.kind, e.mode)} at {clock(e.detected_s)}",
-        )
-        for o in normal
-        for e in o.events
-        if e.number in o.told
-    ]
-    quiet = [
-        (score - o.threshold, data, o.case.name, _scored(score, o.threshold, time_s, o))
-        for o in normal
-        if not o.events
-        for score, time_s, data in o.worst[:1]
-    ]
-    return [*alarmed, *sorted(quiet, key=lambda p: -p[0])]
-
-
-def _misses(outcomes: Sequence[Outcome]) -> list[Picture]:
-    anomalous = [o for o in outcomes if o.case.anomalous]
-    pictures = [
-        (
-            o.threshold - score + (1e6 if not o.events else 0.0),
-            data,
-            o.case.name,
-            _scored(score, o.threshold, time_s, o),
-        )
-        for o in anomalous
-        for score, time_s, data in o.worst[:1]
-    ]
-    return sorted(pictures, key=lambda p: -p[0])
-
-
-def _scored(score: float, threshold: float, time_s: float, outcome: Outcome) -> str:
-    when = f"{clock(time_s)}, " if outcome.case.ordered else ""
-    return f"{when}score {score:.1f}, threshold {threshold:.1f}"
-
-
-def _gallery(title: str, pictures: Sequence[Picture], told: str) -> str:
-    shown = "".join(
-        f'<figure class="card"><img src="data:image/jpeg;base64,{base64.b64encode(data).decode()}" alt="{escape(name)}" '
-        f'decoding="async"><figcaption><b>{escape(name)}</b>{escape(words)}</figcaption></figure>'
-        for _, data, name, words in pictures[:MOST_PICTURES]
-    )
-    return _section(title, told, f'<div class="gallery">{shown}</div>') if shown else ""
-
-
 def _faults(faults: Sequence[FaultResult]) -> str:
     if not faults:
         return ""
     severities = sorted({f.severity for f in faults})
-    headings = ["mode", "told as"]
-    for severity in severities:
-        headings += [
-            f"{what}, severity {severity}" for what in ("camera fault", "right mode", "any event", "delay")
-        ]
+    above = "".join(f'<th colspan="4">severity {severity}</th>' for severity in severities)
+    below = "<th>camera fault</th><th>right mode</th><th>any event</th><th>delay</th>" * len(severities)
+    head = f'<tr><th rowspan="2">mode</th><th rowspan="2">told as</th>{above}</tr><tr>{below}</tr>'
     rows = []
     for mode, mine in groupby(faults, key=lambda f: f.mode):
         by_severity = {f.severity: f for f in mine}
@@ -337,10 +285,10 @@ def _faults(faults: Sequence[FaultResult]) -> str:
         told_as = next(iter(by_severity.values())).told_as
         rows.append([escape(mode.replace("_", " ")), escape(told_as.replace("_", " ")), *cells])
     told = (
-        f"Each fault was put on up to {max(f.trials for f in faults)} normal drives for 8 s, behind 10 s of the drive as it is. "
+        f"Each fault was put on {count(max(f.trials for f in faults), 'normal drive')} for 8 s, behind 10 s of the drive as it is. "
         "Share of drives with an event, and the median delay to the camera fault."
     )
-    return _section("Camera faults, made to order", told, _table(headings, rows, "heat small"))
+    return _section("Camera faults, made to order", told, _rows(head, rows, "heat small"))
 
 
 def _fault_cells(fault: FaultResult | None) -> list[str]:

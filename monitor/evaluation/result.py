@@ -21,7 +21,7 @@ DEFINITIONS = {
         "interval (Wilson, 95 %) counts each anomalous drive once"
     ),
     "from_the_first_frame": (
-        "an anomalous drive watched alone: found is any left_domain event in it, delay counts from its first frame. "
+        "an anomalous drive of 5 s or more, watched alone: found is any left_domain event in it, delay counts from its first frame. "
         "There is no onset and no normal past, so the departure channel is blind"
     ),
     "control": "one normal drive behind another: a left_domain event there tells the camera, not the scene",

@@ -28,7 +28,7 @@ from engines.metrics import (
     thinned,
 )
 from monitor.evaluation.result import Budget, DriveResult, Events, Interval, Pairs, Recall, Telling
-from monitor.evaluation.watch import Outcome, Splice
+from monitor.evaluation.watch import SCENE_S, Outcome, Splice
 from monitor.events import Verdict
 
 METRICS: dict[str, Metric] = {"auroc": auroc, "auprc": auprc, "fpr95": fpr95, "best_f1": best_f1}
@@ -185,7 +185,7 @@ def events(outcomes: Sequence[Outcome]) -> Events:
     splices = [s for o in watched for s in o.splices]
     spliced = _recall([s for s in splices if s.after.anomalous])
     within = _recall([s for s in splices if s.after.anomalous and s.before.dataset == s.after.dataset])
-    alone = _alone([o for o in watched if o.case.anomalous])
+    alone = _alone([o for o in watched if o.case.anomalous and o.seconds >= SCENE_S])
     measured = "spliced" if spliced.count else "from_the_first_frame" if alone.count else "nothing"
     headline = spliced if spliced.count else alone
     hours = sum(o.seconds for o in normal) / 3600.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.evaluation.result import DriveResult, Evaluation, Interval, Recall
+from monitor.evaluation.result import DriveResult, Evaluation, FaultResult, Interval, Recall
 from monitor.report_words import count, grouped, span
 
 BASELINE_WORDS = {
@@ -50,9 +51,9 @@ def tell(say: Console, result: Evaluation) -> None:
 
 def _telling(result: Evaluation) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("frame by frame, drives weighing the same")
+    table.add_column("frame by frame, drives weighing the same", no_wrap=True)
     for heading in ("AUROC", "95 %", "AUPRC", "FPR95", "best F1"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_row(
         f"[bold]{escape(result.bundle['name'])}[/]",
         f"[bold]{result.auroc:.3f}[/]",
@@ -137,28 +138,31 @@ def recall_words(recall: Recall) -> str:
 
 
 def _faults(result: Evaluation) -> Table:
+    severities = sorted({f.severity for f in result.faults})
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("camera faults, made to order")
-    for heading in ("severity", "any event", "camera fault", "right mode", "delay s", "trials"):
-        table.add_column(heading, justify="right")
-    for row in result.faults:
-        colour = "green" if row.recall_fault >= 0.99 else "yellow" if row.recall_fault >= 0.5 else "red"
-        table.add_row(
-            row.mode.replace("_", " "),
-            str(row.severity),
-            f"{row.recall:.0%}",
-            f"[{colour}]{row.recall_fault:.0%}[/]",
-            f"{row.recall_mode:.0%}",
-            "" if row.delay_p50_s is None else f"{row.delay_p50_s:.1f}",
-            str(row.trials),
-        )
+    table.add_column("camera faults, made to order", no_wrap=True)
+    for severity in severities:
+        for heading in (f"severity {severity}: told", "mode", "delay"):
+            table.add_column(heading, justify="right")
+    for mode, rows in groupby(result.faults, key=lambda f: f.mode):
+        by_severity = {f.severity: f for f in rows}
+        cells = [cell for s in severities for cell in _fault_cells(by_severity.get(s))]
+        table.add_row(mode.replace("_", " "), *cells)
     return table
+
+
+def _fault_cells(fault: FaultResult | None) -> tuple[str, str, str]:
+    if fault is None:
+        return "", "", ""
+    colour = "green" if fault.recall_fault >= 0.99 else "yellow" if fault.recall_fault > 0 else "red"
+    delay = "" if fault.delay_p50_s is None else f"{fault.delay_p50_s:.1f} s"
+    return f"[{colour}]{fault.recall_fault:.0%}[/]", f"{fault.recall_mode:.0%}", delay
 
 
 def _weakest(result: Evaluation) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("hardest drives")
-    for heading in ("side", "AUROC", "score", "threshold", "frames above", "events"):
+    table.add_column("hardest drives", no_wrap=True)
+    for heading in ("side", "AUROC", "score", "events"):
         table.add_column(heading, justify="left" if heading in {"side", "events"} else "right")
     for side in ("normal", "anomalous"):
         rows = [d for d in result.per_drive if d.side == side]
@@ -168,8 +172,6 @@ def _weakest(result: Evaluation) -> Table:
                 drive.side,
                 f"{drive.auroc:.3f}",
                 f"{drive.score[1]:.1f}",
-                f"{drive.threshold:.1f}",
-                f"{drive.above:.0%}",
                 event_words(drive),
             )
     return table
@@ -189,7 +191,7 @@ def _listed(names: Iterable[str], most: int = 6) -> str:
 
 
 def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}"
+    return "" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}"
 
 
 def _bracket(interval: Interval | None) -> str:
