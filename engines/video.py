@@ -12,9 +12,8 @@ import av
 from engines.errors import InputError, OutputError
 from engines.frames import Image
 
-FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-CLOCK_HZ = 90_000
-"""Ticks a second in which free times are written: the clock of MPEG and of RTP."""
+FORMATS = {".mp4": ("mp4", 90_000), ".mkv": ("matroska", 1000), ".mov": ("mov", 90_000)}
+"""Container by suffix, and the ticks a second in which free times are written: Matroska knows but milliseconds."""
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[Image], fps: float, crf: int = 20) -> int:
@@ -32,18 +31,22 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Image], fps: floa
 def write_timed(
     path: str | os.PathLike[str], frames: Iterable[tuple[float, Image]], fps: float, crf: int = 20
 ) -> int:
-    """The same for (time_s, image) pairs, each shown at its own time, to 1/90000 s.
+    """The same for (time_s, image) pairs, each shown at its own time.
 
-    Times must rise. fps is only what they are expected to be like: it spaces key frames and guides the encoder.
+    Times must rise. They are kept to 1/90000 s, in Matroska to a millisecond; where two fall on one tick, the later
+    one comes on the next. fps is only what they are expected to be like: it spaces key frames and guides the encoder.
     """
     rate = Fraction(fps).limit_denominator(1001)
-    return _write(Path(path), _ticks(frames), Fraction(1, CLOCK_HZ), rate, crf)
+    target = Path(path)
+    check_format(target)
+    clock_hz = FORMATS[target.suffix.lower()][1]
+    return _write(target, _ticks(frames, clock_hz), Fraction(1, clock_hz), rate, crf)
 
 
-def _ticks(frames: Iterable[tuple[float, Image]]) -> Iterator[tuple[int, Image]]:
+def _ticks(frames: Iterable[tuple[float, Image]], clock_hz: int) -> Iterator[tuple[int, Image]]:
     last = -1
     for time_s, image in frames:
-        last = max(round(time_s * CLOCK_HZ), last + 1)
+        last = max(round(time_s * clock_hz), last + 1)
         yield last, image
 
 
@@ -53,7 +56,7 @@ def _write(
     check_format(target)
     partial = target.with_name(f".{target.name}.part")
     try:
-        count = _encode(partial, FORMATS[target.suffix.lower()], frames, tick, rate, crf)
+        count = _encode(partial, FORMATS[target.suffix.lower()][0], frames, tick, rate, crf)
         partial.replace(target)
     except OSError as error:
         reason = error.strerror or type(error).__name__

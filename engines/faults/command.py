@@ -121,7 +121,8 @@ def _one_drive(path: Path, outputs: tuple[Path | None, ...]) -> Drive:
 def _print_table(chosen: tuple[FaultMode, ...]) -> None:
     table = Table(title="Camera faults")
     for heading in ("#", "mode", "made on", "what gives it away", "easily confused with"):
-        table.add_column(heading, no_wrap=heading in {"#", "mode", "made on"})
+        whole = heading in {"#", "mode", "made on"}
+        table.add_column(heading, justify="right" if heading == "#" else "left", no_wrap=whole)
     for fault in chosen:
         like = ", ".join(fault.confusable_with)
         table.add_row(f"{fault.number}", fault.mode, fault.scope, fault.cue, like)

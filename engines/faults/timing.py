@@ -17,6 +17,10 @@ CYCLE_S = 10.0
 """A link that comes and goes does so once in this time."""
 
 
+SOON_S = 0.001
+"""How soon after one picture the next can come."""
+
+
 class Timed(NamedTuple):
     """A picture and the media time in seconds at which it comes."""
 
@@ -25,10 +29,10 @@ class Timed(NamedTuple):
 
 
 def rising(frames: Iterable[Timed]) -> Iterator[Timed]:
-    """Yield ``frames`` with times that strictly rise: none comes before the one that it follows has come."""
+    """Yield ``frames`` with times that strictly rise: one that would come before its forerunner comes right after."""
     last_s = -np.inf
     for time_s, image in frames:
-        last_s = max(time_s, float(np.nextafter(last_s, np.inf)))
+        last_s = time_s if time_s > last_s else last_s + SOON_S
         yield Timed(last_s, image)
 
 
