@@ -33,7 +33,7 @@ def mud(image: Image, severity: int, seed: int) -> Image:
     return _splashes(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _splashes(height: int, width: int, severity: int, seed: int) -> Layer:
     """A landscape of clots and splatters over a water level, so that worse mud contains milder mud."""
     rng = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def covered(image: Image, severity: int, seed: int) -> Image:
     return _cover(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _cover(height: int, width: int, severity: int, seed: int) -> Layer:
     rng = np.random.default_rng(seed)
     reach = (0.15, 0.35, 0.6, 0.85, 1.4)[severity - 1]
@@ -88,7 +88,7 @@ def frost(image: Image, severity: int, seed: int) -> Image:
     return _ice(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _ice(height: int, width: int, severity: int, seed: int) -> Layer:
     rng = np.random.default_rng(seed)
     share = (0.12, 0.28, 0.5, 0.78, 1.0)[severity - 1]
@@ -123,7 +123,7 @@ def condensation(image: Image, severity: int, seed: int, time_s: float = math.in
     return cv2.blendLinear(image, misty, 1 - alpha, alpha)  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _mist(height: int, width: int, seed: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     coarse, fine = cloudy(rng, height, width, 3), cloudy(rng, height, width, 9)
@@ -168,7 +168,7 @@ def water_drops(image: Image, severity: int, seed: int) -> Image:
     return _drops(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _drops(height: int, width: int, severity: int, seed: int) -> Drops:
     rng = np.random.default_rng(seed)
     count, largest = ((6, 0.06), (18, 0.07), (50, 0.085), (130, 0.1), (420, 0.13))[severity - 1]
@@ -210,7 +210,7 @@ def broken_lens(image: Image, severity: int, seed: int) -> Image:
     return _cracks(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _cracks(height: int, width: int, severity: int, seed: int) -> Refraction:
     rng = np.random.default_rng(seed)
     size = min(height, width)

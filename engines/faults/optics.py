@@ -81,7 +81,7 @@ def distortion(image: Image, severity: int, seed: int) -> Image:
     )
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _barrel(height: int, width: int, k1: float) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
     x = np.arange(width, dtype=np.float32) - (width - 1) / 2
     y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
@@ -97,8 +97,12 @@ def flare(image: Image, severity: int, seed: int) -> Image:
     return cv2.add(image, _ghosts(image.shape[0], image.shape[1], severity, seed))  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _ghosts(height: int, width: int, severity: int, seed: int) -> Image:
+    step = min(height, width) // 360
+    if step > 1:  # light is smooth
+        small = _ghosts(-(-height // step), -(-width // step), severity, seed)
+        return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
     rng = np.random.default_rng(seed)
     strength = (0.3, 0.5, 0.85, 1.5, 3.0)[severity - 1]
     size = min(height, width)

@@ -39,7 +39,7 @@ def bars_and_menus(image: Image, severity: int, seed: int) -> Image:
     return _overlay(image.shape[0], image.shape[1], severity).over(image)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _overlay(height: int, width: int, severity: int) -> Layer:
     if severity >= 4:
         return layer(np.full((height, width), (0.7, 1.0)[severity - 4], np.float32), _smpte(height, width))

@@ -44,7 +44,7 @@ def dead_pixels(image: Image, severity: int, seed: int) -> Image:
     return _defects(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _defects(height: int, width: int, severity: int, seed: int) -> Layer:
     """Where the sensor is damaged. Worse damage contains milder damage: the list of defects only gets longer."""
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def bright_lines(image: Image, severity: int, seed: int) -> Image:
     return _burnt(image.shape[0], image.shape[1], severity, seed).over(image)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _burnt(height: int, width: int, severity: int, seed: int) -> Layer:
     rng = np.random.default_rng(seed)
     count = (1, 3, 8, 20, 60)[severity - 1]
@@ -94,8 +94,7 @@ def _burnt(height: int, width: int, severity: int, seed: int) -> Layer:
         at, along = (place * width, x[None, :]) if upright < 0.93 else (place * height, y[:, None])
         away = np.abs(along - at) / (thick * (0.5 + wide))
         glow = np.maximum(np.exp(-(away**2)), 0.45 * np.exp(-away / 3))
-        fresh = np.maximum(alpha, glow)
         tint = np.array([185 + 60 * red, 185 + 30 * red, 235 + 20 * blue], np.float32)
-        colour = np.where((glow > alpha)[..., None], tint, colour)
-        alpha = fresh
-    return layer(np.minimum(alpha, 1.0), colour)
+        np.copyto(colour, tint, where=(glow > alpha)[..., None])
+        np.maximum(alpha, glow, out=alpha)
+    return layer(alpha, colour)
