@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, groupby
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from engines.console import progress
 from engines.errors import InputError
-from engines.footage import Drive, Recording, find_drives
+from engines.footage import IMAGES_PER_SECOND, Drive, Recording, find_drives
 from engines.frames import Image
 from training.manifest import Row, read_manifest
 
@@ -101,10 +101,17 @@ def select(manifest: Path, selection: Selection) -> Sources:
 
 
 def _uniquely_named(rows: Sequence[Row]) -> tuple[Drive, ...]:
-    names = [row.recording.name for row in rows]
+    """The recordings, named after their file; where that says too little, after drive and file, or drive, folder and
+    file."""
+    short = [row.recording.name for row in rows]
+    middle = [f"{row.drive}/{name}" for row, name in zip(rows, short, strict=True)]
+    long = [f"{row.drive}/{row.recording.path.parent.name}/{row.recording.name}" for row in rows]
+    names = [
+        next(name for i, name in enumerate(every) if i == 2 or (short, middle)[i].count(name) == 1)
+        for every in zip(short, middle, long, strict=True)
+    ]
     return tuple(
-        d if names.count(d.name) == 1 else Drive(f"{drive}/{d.name}", d.path, d.files)
-        for d, drive in ((row.recording, row.drive) for row in rows)
+        Drive(name, row.recording.path, row.recording.files) for name, row in zip(names, rows, strict=True)
     )
 
 
@@ -138,6 +145,7 @@ class Frames:
     limit: int
     clips: list[Clip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    images_per_second: float = IMAGES_PER_SECOND
 
     def read(self, drives: Sequence[Drive], what: str) -> None:
         """Decode ``drives`` once; unreadable ones raise InputError."""
@@ -150,7 +158,7 @@ class Frames:
                 advance(1, drive.name)
 
     def _read_one(self, drive: Drive, free: int) -> Clip:
-        recording = Recording(drive, self.size, every_s=self.every_s)
+        recording = self._recording(drive)
         images: list[Image] | None = []
         digests: list[bytes] = []
         aspect = 1.0
@@ -196,9 +204,7 @@ class Frames:
 
     def only(self, wanted: Callable[[Drive], bool]) -> Frames:
         """The part of the drives that ``wanted`` says yes to, sharing memory."""
-        return Frames(
-            self.size, self.every_s, self.limit, [c for c in self.clips if wanted(c.drive)], self.notes
-        )
+        return replace(self, clips=[c for c in self.clips if wanted(c.drive)])
 
     def in_order(self) -> Iterator[tuple[str, Sample]]:
         """Every frame with the name of its drive, one drive after another."""
@@ -236,7 +242,10 @@ class Frames:
         if clip.images is not None:
             yield from clip.images
         else:
-            yield from (f.image for f in Recording(clip.drive, self.size, every_s=self.every_s))
+            yield from (f.image for f in self._recording(clip.drive))
+
+    def _recording(self, drive: Drive) -> Recording:
+        return Recording(drive, self.size, every_s=self.every_s, images_per_second=self.images_per_second)
 
 
 def split(sources: Sources, frames: Frames, share: float, seed: int) -> frozenset[str]:

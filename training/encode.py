@@ -59,6 +59,7 @@ def encode_drive(
     reading: Reading,
     every_s: float,
     samples: int = FEWEST_SAMPLES,
+    *,
     images_per_second: float | None = None,
 ) -> Encoded:
     """Decode and encode one drive, at most one frame per ``every_s``; keep up to ``samples`` pictures."""
@@ -105,6 +106,7 @@ def encode(
     reading: Reading,
     every_s: float,
     what: str,
+    *,
     images_per_second: float | None = None,
 ) -> list[Encoded]:
     """Encode every drive, with progress."""
@@ -112,7 +114,9 @@ def encode(
     with progress(what, len(drives), "drives") as advance:
         encoded = []
         for drive in drives:
-            encoded.append(encode_drive(drive, engine, reading, every_s, samples, images_per_second))
+            encoded.append(
+                encode_drive(drive, engine, reading, every_s, samples, images_per_second=images_per_second)
+            )
             advance(1, drive.name)
     return encoded
 

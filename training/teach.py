@@ -32,19 +32,20 @@ from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 class Lesson:
     """How to teach. relative: score against the background density; None: only with other footage.
     own_projection: whiten by the footage's own principal axes although the encoder brings a background.
-    budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from. seen: names of
+    budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from.
+    images_per_second: at which folders of images are played, None for ``engines.footage``'s. seen: names of
     drives that the encoder was trained on. notes: to be kept in the bundle. dimensions: of the latent, at most, where
-    the projection is the footage's own. images_per_second: of folders of images; None for the usual rate."""
+    the projection is the footage's own."""
 
     density: DensityKind = DensityKind.KDE
     relative: bool | None = None
     own_projection: bool = False
     budget_per_hour: float | None = None
     rate: float = 10.0
+    images_per_second: float | None = None
     seen: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     dimensions: int = DIMENSIONS
-    images_per_second: float | None = None
 
 
 def teach(
@@ -71,9 +72,13 @@ def teach(
         features = pooled(late, pooling)
         return features if projection is None else projection.latent(features)
 
-    every_s, fps = 1.0 / lesson.rate, lesson.images_per_second
-    taught = encode(normal, engine, reading, every_s, "reading normal footage", fps)
-    beside = encode(other, engine, reading, every_s, "reading other footage", fps) if other else []
+    every_s, pace = 1.0 / lesson.rate, lesson.images_per_second
+    taught = encode(normal, engine, reading, every_s, "reading normal footage", images_per_second=pace)
+    beside = (
+        encode(other, engine, reading, every_s, "reading other footage", images_per_second=pace)
+        if other
+        else []
+    )
     fitted = fit(
         taught,
         beside,

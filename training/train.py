@@ -117,7 +117,13 @@ def _read(config: Config, sources: Sources, size: tuple[int, int]) -> tuple[Fram
     """All frames, and the names of the drives to hold out."""
     plain = config.augmentation == Augmentation(crop=0.0) and config.harmony.when == "never"
     working = size if plain else tuple(math.ceil(n * MARGIN) for n in size)
-    frames = Frames((working[0], working[1]), 1.0 / config.data.rate, int(config.data.memory_gib * 2**30))
+    data = config.data
+    frames = Frames(
+        (working[0], working[1]),
+        1.0 / data.rate,
+        int(data.memory_gib * 2**30),
+        images_per_second=data.images_per_second,
+    )
     frames.read(sources.normal, "reading footage")
     if len(frames) < AT_LEAST:
         raise InputError(
@@ -127,10 +133,10 @@ def _read(config: Config, sources: Sources, size: tuple[int, int]) -> tuple[Fram
         raise InputError(
             "footage", "must vary; every frame shows the same picture", "give footage of driving"
         )
-    held_out = split(sources, frames, config.data.held_out, config.seed)
+    held_out = split(sources, frames, data.held_out, config.seed)
     if frames.streamed:
         frames.notes.append(
-            f"{frames.streamed} of {len(frames)} frames do not fit into {config.data.memory_gib:g} GiB and are decoded in every epoch"
+            f"{frames.streamed} of {len(frames)} frames do not fit into {data.memory_gib:g} GiB and are decoded in every epoch"
         )
     return frames, held_out
 

@@ -100,6 +100,7 @@ def make_bundle(config: Config, out: Path, *, resume: bool = False) -> None:
         relative=config.scoring.relative,
         budget_per_hour=config.scoring.budget_per_hour,
         rate=config.data.rate,
+        images_per_second=config.data.images_per_second,
         seen=seen,
         notes=notes,
     )

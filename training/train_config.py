@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from engines.errors import ConfigError, did_you_mean
+from engines.footage import IMAGES_PER_SECOND
 from training.augment import Augmentation, Harmony
 from training.data import Selection
 from training.fit import DIMENSIONS, DensityKind
@@ -23,14 +24,16 @@ Whole: TypeAlias = Annotated[int, Meta(ge=1)]
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """normal, other: PATHs as for ``sightline fit``. manifest: a CSV instead of ``normal``, of which ``select`` says the
-    rows. rate: frames per second to learn from. held_out: share of the drives by whose loss training is judged and
-    stopped. memory_gib: of frames that are kept; what is beyond is decoded anew in every epoch."""
+    rows. rate: frames per second to learn from. images_per_second: at which folders of images are played,
+    for they state no times; single pictures, which nothing follows on, at 1 or so. held_out: share of the drives by whose
+    loss training is judged and stopped. memory_gib: of frames that are kept; what is beyond is decoded anew in every epoch."""
 
     normal: tuple[Path, ...] = ()
     other: tuple[Path, ...] = ()
     manifest: Path | None = None
     select: Selection | None = None
     rate: Annotated[float, Meta(ge=0.1, le=1000)] = 10.0
+    images_per_second: Annotated[float, Meta(ge=0.1, le=1000)] = IMAGES_PER_SECOND
     held_out: Annotated[float, Meta(ge=0, le=0.9)] = 0.2
     memory_gib: Positive = 2.0
 
