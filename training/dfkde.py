@@ -160,6 +160,15 @@ class _Folded(nn.Module):
                 raise ConfigError(
                     "model.layers", f"must be layers of {FOLDED}, got {layer}", did_you_mean(layer, LAYERS)
                 )
+        try:
+            with torch.no_grad():
+                found = self.network.maps(torch.zeros(1, 3, 64, 64))
+        except (RuntimeError, KeyError, IndexError) as error:
+            raise InputError(
+                weights, f"must hold tensors that fit each other: {first_line(error)}", "check --weights"
+            ) from error
+        if missing := [layer for layer in layers if layer not in found]:
+            raise InputError(weights, f"must give {missing[0]}, gives {', '.join(found)}", "choose other layers")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps = self.network.maps(x)
