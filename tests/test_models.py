@@ -59,8 +59,16 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         operation: dict[str, Any] = {"op": "ADD", "i": [i, i - 1], "o": [i + 1], "act": 0}
         if shape is not None:
             arrays[f"w{i:02d}"] = random.normal(0, 0.4, shape).astype(np.float32)
-            arrays[f"b{i:02d}"] = random.normal(0, 0.1, max(shape[0], shape[3] * (shape[0] == 1))).astype(np.float32)
-            operation |= {"op": "CONV_2D", "i": [i], "stride": stride, "w": f"w{i:02d}", "act": 0 if linear[i] else 3}
+            arrays[f"b{i:02d}"] = random.normal(0, 0.1, max(shape[0], shape[3] * (shape[0] == 1))).astype(
+                np.float32
+            )
+            operation |= {
+                "op": "CONV_2D",
+                "i": [i],
+                "stride": stride,
+                "w": f"w{i:02d}",
+                "act": 0 if linear[i] else 3,
+            }
         operations.append(operation)
     operations.append({"op": "AVERAGE_POOL_2D", "i": [len(shapes)], "o": [len(shapes) + 1], "act": 0})
     path = tmp_path_factory.mktemp("folded") / "folded.npz"
@@ -114,7 +122,9 @@ def same_as_onnx(model: Any) -> None:
 
 
 @pytest.mark.footage
-@pytest.mark.skipif(not MOBILENET.is_file(), reason="the MobileNetV2 weights are not here (../shared/data/weights)")
+@pytest.mark.skipif(
+    not MOBILENET.is_file(), reason="the MobileNetV2 weights are not here (../shared/data/weights)"
+)
 def test_onnx_answers_what_the_real_mobilenet_answers() -> None:
     model = built(DfkdeOptions(SIZE, FOLDED, ("stride8", "stride32"), str(MOBILENET)))
     same_as_onnx(model)
@@ -142,7 +152,9 @@ def test_folded_tensors_that_do_not_fit_are_told(folded: Path, tmp_path: Path) -
         arrays = dict(stored)
     arrays["w02"] = arrays["w02"][:, :, :, :7]
     np.savez(tmp_path / "w.npz", **arrays)
-    with pytest.raises(InputError, match=r"must hold tensors that fit each other: .*weight of size \[6, 7, 1, 1\]") as caught:
+    with pytest.raises(
+        InputError, match=r"must hold tensors that fit each other: .*weight of size \[6, 7, 1, 1\]"
+    ) as caught:
         Dfkde(SIZE, FOLDED, ("features",), str(tmp_path / "w.npz"))
     assert "\n" not in str(caught.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import os
@@ -237,6 +238,35 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> Non
     assert path.read_bytes() == before
     assert checkpoint.load(path)["epoch"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_disk_that_is_really_full_is_told_and_the_training_goes_on_once_there_is_room(
+    tmp_path: Path, sources: Sources
+) -> None:
+    """A disk of 16 MiB that is full when the second epoch ends."""
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a small disk takes the rights of root")
+    try:
+        go(tmp_path / "t", sources, config(AutoencoderOptions(SIZE, latent=8), epochs=1))
+        last, filler = tmp_path / "t" / "last.pt", tmp_path / "filler"
+        before = last.read_bytes()
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(
+            OutputError, match="must be writable: No space left on device; free space"
+        ) as caught:
+            go(tmp_path / "t", sources, config(AutoencoderOptions(SIZE, latent=8), epochs=2), resume=True)
+        assert "\n" not in str(caught.value)
+        assert last.read_bytes() == before
+        assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["best.pt", "last.pt", "log.csv"]
+        filler.unlink()
+        again = go(tmp_path / "t", sources, config(AutoencoderOptions(SIZE, latent=8), epochs=2), resume=True)
+        assert again.state.epoch == 2
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def test_one_drive_cannot_be_judged_by_another(tmp_path: Path, sources: Sources) -> None:

@@ -168,7 +168,9 @@ class _Folded(nn.Module):
                 weights, f"must hold tensors that fit each other: {first_line(error)}", "check --weights"
             ) from error
         if missing := [layer for layer in layers if layer not in found]:
-            raise InputError(weights, f"must give {missing[0]}, gives {', '.join(found)}", "choose other layers")
+            raise InputError(
+                weights, f"must give {missing[0]}, gives {', '.join(found)}", "choose other layers"
+            )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps = self.network.maps(x)

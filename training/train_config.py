@@ -129,7 +129,7 @@ def _beside(folder: Path, key: str, value: Any) -> Any:
     complained of."""
     if isinstance(value, list):
         return [_beside(folder, key, one) for one in value]
-    if not isinstance(value, str) or (key == "weights" and not (folder / value).is_file()):
+    if not isinstance(value, str) or not value or (key == "weights" and not (folder / value).is_file()):
         return value
     return str(folder / value)
 
