@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from engines.density import Direct, Kde, LatentDensity, Mixture, Projection
+from engines.density import Direct, Kde, LatentDensity, Mixture, Projection, Tilted
 from engines.errors import BundleError
 from engines.scores import Cells, Density
+
+TILT = ("weight", "direction", "offset")
 
 
 def npz(arrays: Mapping[str, Any]) -> bytes:
@@ -46,17 +48,29 @@ def unpack_projection(prefix: str, stored: Mapping[str, Any]) -> Projection:
 
 
 def pack_density(prefix: str, density: LatentDensity) -> dict[str, Any]:
-    """The arrays of a Kde or a Mixture under their own names; Direct has none, but its mark."""
+    """The arrays of a Kde or a Mixture under their own names; a Tilted one has its tilt's beside them; Direct has
+    none, but its mark."""
     match density:
         case Kde() | Mixture():
             return {f"{prefix}.{f.name}": getattr(density, f.name) for f in fields(density)}
         case Direct():
             return {f"{prefix}.direct": True}
+        case Tilted():
+            tilt = {f"{prefix}.{name}": getattr(density, name) for name in TILT}
+            return pack_density(prefix, density.density) | tilt
     raise TypeError(f"no arrays are known for {type(density).__name__}")
 
 
 def unpack_density(prefix: str, stored: Mapping[str, Any]) -> LatentDensity | None:
     """The density under ``prefix``; None where there is none."""
+    plain = _unpack_plain(prefix, stored)
+    if f"{prefix}.direction" not in stored or not isinstance(plain, Kde | Mixture):
+        return plain
+    weight, direction, offset = (stored[f"{prefix}.{name}"] for name in TILT)
+    return Tilted(plain, float(weight), direction, float(offset))
+
+
+def _unpack_plain(prefix: str, stored: Mapping[str, Any]) -> Kde | Mixture | Direct | None:
     if f"{prefix}.direct" in stored:
         return Direct()
     if f"{prefix}.support" in stored:
@@ -67,8 +81,12 @@ def unpack_density(prefix: str, stored: Mapping[str, Any]) -> LatentDensity | No
 
 
 def unpack_kde(prefix: str, stored: Mapping[str, Any]) -> Kde:
+    leading = int(stored[f"{prefix}.leading"]) if f"{prefix}.leading" in stored else 0
     return Kde(
-        stored[f"{prefix}.support"], stored[f"{prefix}.log_weights"], float(stored[f"{prefix}.bandwidth"])
+        stored[f"{prefix}.support"],
+        stored[f"{prefix}.log_weights"],
+        float(stored[f"{prefix}.bandwidth"]),
+        leading,
     )
 
 

@@ -50,7 +50,7 @@ class Projection:
 
 
 class LatentDensity(Protocol):
-    """What can say how surprising a latent is: Kde, Mixture or Direct."""
+    """What can say how surprising a latent is: Kde, Mixture, Direct or Tilted."""
 
     def surprise(self, latent: Floats) -> Floats:
         """N × d latent -> N values of -log density in nats; higher is stranger."""
@@ -59,21 +59,28 @@ class LatentDensity(Protocol):
 @dataclass(frozen=True, slots=True, eq=False)
 class Kde:
     """Gaussian kernel density: support M × d, log weights M (their exponentials sum to 1), bandwidth in
-    latent units."""
+    latent units. leading: how many of the directions it looks at; 0 for all."""
 
     support: Floats
     log_weights: Floats
     bandwidth: float
+    leading: int = 0
+
+    @property
+    def points(self) -> Floats:
+        """M × k: the support in the directions that count."""
+        return self.support[:, : self.leading] if self.leading else self.support
 
     def surprise(self, latent: Floats) -> Floats:
         """N × d latent -> N values of -log density in nats; higher is stranger."""
-        dimensions = self.support.shape[1]
+        dimensions = self.points.shape[1]
+        latent = latent[:, :dimensions]
         constant = 0.5 * dimensions * np.log(2.0 * np.pi * self.bandwidth**2)
         result = np.empty(len(latent))
         # Some rows at a time: an hour of footage against every support point would take gigabytes.
         for start in range(0, len(latent), ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)
-            distances = squared_distances(latent[rows], self.support)
+            distances = squared_distances(latent[rows], self.points)
             result[rows] = constant - logsumexp(self.log_weights - 0.5 * distances / self.bandwidth**2)
         return result
 
@@ -118,6 +125,27 @@ class Direct:
     def surprise(self, latent: Floats) -> Floats:
         """N × d latent -> N values; higher is stranger."""
         return np.asarray(latent[:, 0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tilted:
+    """A density to the power of ``weight``, tilted exponentially: p^weight · exp(latent · direction + offset).
+
+    Linear discriminant analysis gives such a factor: it is the log ratio of two Gaussians that share their
+    covariance (Fisher 1936). As a background it joins what two estimates of the same ratio know, the kernels' and
+    the Gaussians' (a logarithmic opinion pool, Genest & Zidek 1986). Not normalised; as every surprise, in nats.
+
+    direction: d. weight: above 0; 1 keeps the density as it is."""
+
+    density: Kde | Mixture
+    weight: float
+    direction: Floats
+    offset: float
+
+    def surprise(self, latent: Floats) -> Floats:
+        """N × d latent -> N values of -log density in nats; higher is stranger."""
+        tilt = latent @ self.direction + self.offset
+        return np.asarray(self.weight * self.density.surprise(latent) - tilt)
 
 
 def normalised(features: Floats) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from engines.density import NORM_FLOOR, Direct, Kde, LatentDensity, Mixture, Projection
+from engines.density import NORM_FLOOR, Direct, Kde, LatentDensity, Mixture, Projection, Tilted
 from engines.errors import EngineError
 from engines.scores import Cells, Density
 
@@ -50,6 +50,11 @@ class _Builder:
             helper.make_node(kind, list(inputs), [name], name=f"{_MARK}{name}", **attributes)
         )
         return name
+
+    def leading(self, x: str, count: int) -> str:
+        """N × d -> N × count, its first columns."""
+        bounds = [self.constant(np.array([n]), np.int64) for n in (0, count, 1)]
+        return self.node("Slice", x, *bounds)
 
     def sum_of_squares(self, x: str) -> str:
         """N × M -> N × 1."""
@@ -158,19 +163,20 @@ def _surprise(builder: _Builder, latent: str, density: LatentDensity) -> str:
     """N × d latent -> N × 1 surprise."""
     match density:
         case Kde():
-            return _kde(builder, latent, density)
+            return _kde(builder, builder.leading(latent, density.points.shape[1]), density)
         case Mixture():
             return _mixture(builder, latent, density)
         case Direct():
-            bounds = [builder.constant(np.array([n]), np.int64) for n in (0, 1, 1)]
-            return builder.node("Slice", latent, *bounds)
+            return builder.leading(latent, 1)
+        case Tilted():
+            return _tilted(builder, latent, density)
     raise TypeError(f"no graph is known for {type(density).__name__}")
 
 
 def _kde(builder: _Builder, latent: str, kde: Kde) -> str:
-    dimensions = kde.support.shape[1]
-    centre = np.exp(kde.log_weights) @ kde.support
-    scaled = (kde.support - centre) / kde.bandwidth
+    dimensions = kde.points.shape[1]
+    centre = np.exp(kde.log_weights) @ kde.points
+    scaled = (kde.points - centre) / kde.bandwidth
     offset = kde.log_weights - 0.5 * (scaled**2).sum(1)
     constant = 0.5 * dimensions * np.log(2.0 * np.pi * kde.bandwidth**2)
     shifted = builder.node("Sub", latent, builder.constant(centre))
@@ -196,6 +202,13 @@ def _mixture(builder: _Builder, latent: str, mixture: Mixture) -> str:
     half = builder.node("MatMul", squares, builder.constant(blocks))
     exponent = builder.node("Sub", builder.constant(mixture.offsets), half)
     return builder.node("Neg", builder.logsumexp(exponent))
+
+
+def _tilted(builder: _Builder, latent: str, tilted: Tilted) -> str:
+    plain = _surprise(builder, latent, tilted.density)
+    weighed = builder.node("Mul", plain, builder.constant(tilted.weight))
+    tilt = builder.node("MatMul", latent, builder.constant(tilted.direction[:, None]))
+    return builder.node("Sub", weighed, builder.node("Add", tilt, builder.constant(tilted.offset)))
 
 
 def _optional(builder: _Builder, latent: str, density: LatentDensity | None, output: str) -> None:

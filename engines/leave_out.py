@@ -1,8 +1,9 @@
 """A bundle as though some of its drives had not been taught: leave-one-drive-out without teaching again.
 
 The density keeps, of each support point, the drive it comes from, and the calibration keeps each held-out unit's
-peaks; so both can do without a drive. What is left of it: a projection that was learnt from the footage itself, the
-bandwidth, and a little in the thresholds, since the other units were scored with the drive still among the taught.
+peaks; so both can do without a drive, and a tilt is learnt anew. What is left of it: a projection that was learnt from
+the footage itself, the bandwidth, and a little in the thresholds, since the other units were scored with the drive
+still among the taught.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.decision import calibration_without
-from engines.density import Direct, Kde, LatentDensity, logsumexp, within_precision
+from engines.density import Direct, Kde, LatentDensity, Tilted, logsumexp, within_precision
 from engines.errors import CalibrationError
 from engines.scores import Density, Scores
+from engines.tilt import Side, tilted
 
 STILL_ALPHA = 0.01
 
@@ -58,10 +60,11 @@ def still_threshold(density: Density, alpha: float = STILL_ALPHA) -> float | Non
     domain = np.empty(len(support))
     for label in np.unique(labels):
         mine = labels == label
-        left = _kde_without(density.normal, ~mine)
-        domain[mine] = left.surprise(support[mine])
-    if density.background is not None:
-        domain -= density.background.surprise(support)
+        pruned = replace(density, normal=_kde_without(density.normal, ~mine))
+        left = pruned if alone else _density_without(density, {int(label)})
+        domain[mine] = left.normal.surprise(support[mine])
+        if left.background is not None:
+            domain[mine] -= left.background.surprise(support[mine])
     order = np.argsort(domain)
     weights = np.exp(density.normal.log_weights)[order]
     # The next picture is one more, and may be the strangest: conformal, as every threshold here.
@@ -74,13 +77,18 @@ def _density_without(density: Density, drives: Set[int]) -> Density:
         ~np.isin(labels, list(drives)) for labels in (density.normal_drives, density.background_drives)
     )
     normal = _masked(density.normal, kept)
+    background = density.background
+    if isinstance(background, Tilted):
+        background = _tilted_without(density, background, normal, kept, kept_behind)
+    elif background is not None:
+        background = _masked(background, kept_behind)
     within = density.within
     if isinstance(normal, Kde):
         within = within_precision(normal.support[:, : len(within)], density.normal_drives[kept])
     return replace(
         density,
         normal=normal,
-        background=None if density.background is None else _masked(density.background, kept_behind),
+        background=background,
         early=density.early if density.early is None or not len(kept) else _kde_without(density.early, kept),
         within=within,
         normal_drives=density.normal_drives[kept],
@@ -110,4 +118,29 @@ def _kde_without(density: Kde, kept: NDArray[np.bool_]) -> Kde:
             "judge it by drives it was not taught on",
         )
     log_weights = density.log_weights[kept]
-    return Kde(density.support[kept], log_weights - logsumexp(log_weights), density.bandwidth)
+    return replace(density, support=density.support[kept], log_weights=log_weights - logsumexp(log_weights))
+
+
+def _tilted_without(
+    density: Density,
+    background: Tilted,
+    normal: LatentDensity,
+    kept: NDArray[np.bool_],
+    kept_behind: NDArray[np.bool_],
+) -> LatentDensity:
+    """The background tilted anew by what is left; not tilted where nothing is left to tilt by."""
+    plain = _masked(background.density, kept_behind)
+    other = kept_behind & (density.background_drives > density.normal_drives.max(initial=-1))
+    assert isinstance(normal, Kde)
+    assert isinstance(plain, Kde)
+    assert isinstance(background.density, Kde)
+    if not other.any():
+        return Tilted(plain, background.weight, np.zeros_like(background.direction), 0.0)
+    sides = _side(density.normal, kept), _side(background.density, other)
+    return tilted(normal, plain, *sides, density.projection.scale)
+
+
+def _side(density: LatentDensity, kept: NDArray[np.bool_]) -> Side:
+    left = _masked(density, kept)
+    assert isinstance(left, Kde)
+    return Side(left.support, np.exp(left.log_weights))

@@ -11,12 +11,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from engines.arrays import pack_density, unpack_density
 from engines.density import (
     Direct,
     Kde,
     LatentDensity,
     Mixture,
     Projection,
+    Tilted,
     drive_weights,
     fit_projection,
     logsumexp,
@@ -130,6 +132,28 @@ def test_a_mixture_equals_its_formula(distance: float) -> None:
     np.testing.assert_allclose(mixture.surprise(query), -np.logaddexp.reduce(terms, axis=0), rtol=1e-10)
 
 
+def test_a_tilt_is_the_discriminant_of_two_gaussians() -> None:
+    """What a tilt adds to a ratio is LDA's log ratio: with it alone the ratio of the two Gaussians comes out."""
+    a, b = some_mixture(1, 4), some_mixture(1, 4)
+    b = replace(b, factors=a.factors)
+    precision = a.factors[0] @ a.factors[0].T
+    direction = precision @ (b.means[0] - a.means[0])
+    offset = -0.5 * float((b.means[0] + a.means[0]) @ direction)
+    query = RANDOM.normal(size=(6, 4)) * 5.0
+    np.testing.assert_allclose(
+        Tilted(a, 1.0, direction, offset).surprise(query), b.surprise(query), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_a_tilted_density_survives_the_disk() -> None:
+    for plain in (some_kde(20, 4), some_mixture(2, 4)):
+        tilted = Tilted(plain, 0.5, RANDOM.normal(size=4), -2.0)
+        back = unpack_density("background", pack_density("background", tilted))
+        query = RANDOM.normal(size=(5, 4))
+        assert isinstance(back, Tilted)
+        np.testing.assert_array_equal(back.surprise(query), tilted.surprise(query))
+
+
 def some_density(size: int, points: int) -> Density:
     features = 12
     basis, _ = np.linalg.qr(RANDOM.normal(size=(features, size)))
@@ -189,7 +213,14 @@ def test_fused_graph_equals_the_reference(size: int, support_scale: float) -> No
 
 
 @pytest.mark.parametrize(
-    "normal", [some_mixture(1, 4), some_mixture(5, 4), Direct()], ids=["one", "five", "direct"]
+    "normal",
+    [
+        some_mixture(1, 4),
+        some_mixture(5, 4),
+        Direct(),
+        Tilted(some_kde(30, 4), 0.5, RANDOM.normal(size=4), 3.0),
+    ],
+    ids=["one", "five", "direct", "tilted"],
 )
 @pytest.mark.parametrize("unit", [True, False], ids=["unit", "length kept"])
 def test_other_densities_equal_the_reference(normal: LatentDensity, unit: bool) -> None:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.bundle import Bundle, open_bundle
 from engines.decision import Rule
-from engines.density import Kde
+from engines.density import Kde, Tilted
 from engines.errors import CalibrationError, EngineError, InputError, OutputError, SightlineError
 from engines.frames import Image
 from engines.onnx_runtime import OnnxRuntimeEngine
@@ -145,10 +145,11 @@ def test_other_footage_makes_scores_relative(footage: Path, own: bool) -> None:
     bundle = open_bundle(out)
     assert bundle.manifest.relative
     assert len(bundle.manifest.drives) == 3
-    assert bundle.density.background is not None
-    assert isinstance(bundle.density.background, Kde)
+    tilted = bundle.density.background
+    assert isinstance(tilted, Tilted)
+    assert isinstance(tilted.density, Kde)
     assert isinstance(bundle.density.normal, Kde)
-    shipped = len(bundle.density.background.support) - len(bundle.density.normal.support)
+    shipped = len(tilted.density.support) - len(bundle.density.normal.support)
     assert (shipped < 100) == own
     failed = [
         check for check in verify_engine(OnnxRuntimeEngine(bundle.model_path), bundle) if not check.passed

@@ -31,16 +31,20 @@ from engines.density import (
 from engines.encoders import Background
 from engines.errors import CalibrationError
 from engines.scores import Cells, Density
+from engines.tilt import Side
 from training.encode import Encoded
 from training.mixture import fit_gaussian, fit_mixture
+from training.support import Behind, behind, evenly, thinned
 
 DIMENSIONS = 64
 DEPARTURE_DIMENSIONS = 16
 """Leading directions in which departure is measured: beyond them, few drives no longer say how far normal
 wanders."""
-MOST_SUPPORT = 2000
-MOST_PROBED = 200
-"""Frames of each held-out unit by which bandwidths are compared: neighbours say the same."""
+LEADING = 10
+"""Leading directions on which relative kernel densities stand: in more, the ratio of two sparse densities is noise
+(docs/ablation.md). An absolute one stands on all."""
+MOST_PROBED, MOST_PROBED_IN_ALL = 200, 4000
+"""Frames of each held-out unit, and of all, by which bandwidths are compared: neighbours say the same."""
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ENOUGH_DRIVES = 5
 MOST_BLOCKS = 20
@@ -171,27 +175,29 @@ def fit(
         projection = _own_projection(footage, other, dimensions, unit)
         latent, beside = projection.latent(latent), [projection.latent(features) for features in beside]
     name, units, notes = _judges(normal, footage, rule, seen)
-    support, weights = _thinned(latent, footage.drives)
-    bandwidth, tried = _choose_bandwidth(latent, support, weights, units)
-    estimate = _estimator(kind, bandwidth)
-    broad, sources = None, np.zeros(0, np.int64)
-    if relative:
-        broad, sources = _background(latent, footage.drives, beside, shipped, estimate)
+    support, weights = thinned(latent, footage.drives)
+    leading = min(LEADING, latent.shape[1]) if relative else latent.shape[1]
+    bandwidth, tried = _choose_bandwidth(latent[:, :leading], support, weights, units)
+    estimate = _estimator(kind, bandwidth, leading)
+    known = behind(latent, footage.drives, beside, shipped) if relative else None
+    broad = None if known is None else estimate(known.latent, known.weights)
+    evidence = _Evidence(latent, support, weights, known, broad, estimate, projection.scale)
+    taught, divisor = evidence.densities(np.zeros(len(latent), bool))
     early_projection = _early_projection(footage, background)
     density = Density(
         pooling=pooling,
         projection=projection,
-        normal=estimate(latent[support], weights),
-        background=broad,
+        normal=taught,
+        background=divisor,
         early_projection=early_projection,
         early=_early_kde(footage, early_projection, support, weights),
         # Of the support alone, so that a drive can be left out of it later.
         within=within_precision(latent[support, :DEPARTURE_DIMENSIONS], footage.drives[support]),
         cells=_cells(normal, unit),
         normal_drives=footage.drives[support] if kind == DensityKind.KDE else np.zeros(0, np.int64),
-        background_drives=sources if kind == DensityKind.KDE else np.zeros(0, np.int64),
+        background_drives=known.drives if known and kind == DensityKind.KDE else np.zeros(0, np.int64),
     )
-    scored = [_score_unit(u, latent, footage, broad, support, weights, estimate, rule) for u in units]
+    scored = [_score_unit(u, footage, evidence, rule) for u in units]
     return Fitted(density, calibrate(scored, rule, name, budget_per_hour), tried, notes)
 
 
@@ -211,14 +217,44 @@ def _judges(
     return *held_out_units(footage, rule), ()
 
 
-def _estimator(kind: DensityKind, bandwidth: float) -> Estimator:
+def _estimator(kind: DensityKind, bandwidth: float, leading: int) -> Estimator:
     if kind == DensityKind.GAUSSIAN:
         return fit_gaussian
     if kind == DensityKind.GMM:
         return lambda latent, weights: fit_mixture(latent, weights, COMPONENTS)
     if kind == DensityKind.DIRECT:
         return lambda latent, weights: Direct()
-    return lambda latent, weights: Kde(latent, np.log(weights), bandwidth)
+    return lambda latent, weights: Kde(latent, np.log(weights), bandwidth, leading)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Evidence:
+    """What densities are estimated from: N latents, the rows among them that are support points with their weights,
+    and what is known beside with its density (None where surprise is absolute). scale: d, of the projection."""
+
+    latent: Floats
+    support: NDArray[np.int64]
+    weights: Floats
+    known: Behind | None
+    broad: LatentDensity | None
+    estimate: Estimator
+    scale: Floats
+
+    def densities(self, excluded: NDArray[np.bool_]) -> tuple[LatentDensity, LatentDensity | None]:
+        """The normal density, and what to divide it by, as if the ``excluded`` (N) had not been taught.
+
+        The broad density keeps them, which makes them a little stranger; a tilt would make them less strange, and
+        is learnt anew."""
+        kept = ~excluded[self.support]
+        if not kept.any():
+            raise CalibrationError(
+                "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
+            )
+        points, remaining = self.latent[self.support[kept]], self.weights[kept] / self.weights[kept].sum()
+        normal = self.estimate(points, remaining)
+        if self.known is None or self.broad is None:
+            return normal, None
+        return normal, self.known.divisor(self.broad, normal, Side(points, remaining), self.scale)
 
 
 def _cells(normal: Sequence[Encoded], unit: bool) -> Cells | None:
@@ -228,7 +264,7 @@ def _cells(normal: Sequence[Encoded], unit: bool) -> Cells | None:
         return None
     drives = np.concatenate([np.full(len(e.cells), i, np.int64) for i, e in enumerate(normal)])
     projection = fit_projection(cells, drive_weights(drives), CELL_DIMENSIONS, unit=unit)
-    chosen, weights = _thinned(cells, drives, MOST_CELLS)
+    chosen, weights = thinned(cells, drives, MOST_CELLS)
     return Cells(projection, Kde(projection.latent(cells[chosen]), np.log(weights), 1.0))
 
 
@@ -239,32 +275,6 @@ def _own_projection(footage: Footage, other: Sequence[Encoded], dimensions: int,
         features = np.concatenate([features, extra.features])
         drives = np.concatenate([drives, extra.drives + drives.max() + 1])
     return fit_projection(features, drive_weights(drives), min(dimensions, len(features) - 1), unit=unit)
-
-
-def _thinned(
-    latent: Floats, drives: NDArray[np.int64], most: int = MOST_SUPPORT
-) -> tuple[NDArray[np.int64], Floats]:
-    """Choose up to ``most`` rows, evenly within each drive, and weigh drives equally."""
-    share = max(2, most // len(np.unique(drives)))
-    rows = []
-    for drive in np.unique(drives):
-        mine = np.flatnonzero(drives == drive)
-        rows.append(mine[_evenly(0, len(mine), share)])
-    chosen = np.concatenate(rows)
-    return chosen, drive_weights(drives[chosen])
-
-
-def _held_out_surprise(
-    unit: Unit, latent: Floats, support: NDArray[np.int64], weights: Floats, estimate: Estimator
-) -> Floats:
-    """Surprise of the unit's frames under the density without the frames it excludes."""
-    kept = ~unit.excluded[support]
-    remaining = weights[kept] / weights[kept].sum() if kept.any() else weights[kept]
-    if not kept.any():
-        raise CalibrationError(
-            "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
-        )
-    return estimate(latent[support[kept]], remaining).surprise(latent[unit.start : unit.stop])
 
 
 def _choose_bandwidth(
@@ -280,8 +290,9 @@ def _choose_bandwidth(
         raise CalibrationError(
             "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
         )
+    probed = max(2, min(MOST_PROBED, MOST_PROBED_IN_ALL // len(units)))
     distances = [
-        squared_distances(latent[_evenly(u.start, u.stop, MOST_PROBED)], latent[support[kept]])
+        squared_distances(latent[evenly(u.start, u.stop, probed)], latent[support[kept]])
         for u, kept in zip(units, exclusions, strict=True)
     ]
     size = latent.shape[1]
@@ -295,31 +306,6 @@ def _choose_bandwidth(
         ]
         mean[bandwidth] = float(np.mean(surprises))
     return min(mean, key=lambda h: mean[h]), mean
-
-
-def _evenly(start: int, stop: int, most: int) -> NDArray[np.int64]:
-    """Up to ``most`` indices from ``start`` to ``stop`` - 1, evenly spaced."""
-    return np.unique(np.linspace(start, stop - 1, min(most, stop - start)).astype(np.int64))
-
-
-def _background(
-    latent: Floats,
-    drives: NDArray[np.int64],
-    beside: Sequence[Floats],
-    background: Background | None,
-    estimate: Estimator,
-) -> tuple[LatentDensity, NDArray[np.int64]]:
-    """Density of everything known: normal drives, other drives, and the shipped background where its
-    projection is in use; and the drive each point is from, numbered on from the normal ones, -1 for shipped."""
-    more = [np.full(len(rows), drives.max() + 1 + i, np.int64) for i, rows in enumerate(beside)]
-    joined, labels = np.concatenate([latent, *beside]), np.concatenate([drives, *more])
-    chosen, weights = _thinned(joined, labels)
-    support, sources = joined[chosen], labels[chosen]
-    if background is not None:
-        support = np.concatenate([support, background.density.support])
-        sources = np.concatenate([sources, np.full(len(background.density.support), -1)])
-        weights = np.concatenate([0.5 * weights, 0.5 * np.exp(background.density.log_weights)])
-    return estimate(support, weights), sources
 
 
 def _early_projection(footage: Footage, background: Background | None) -> Projection | None:
@@ -338,22 +324,15 @@ def _early_kde(
     return Kde(projection.latent(footage.early[support]), np.log(weights), 1.0)
 
 
-def _score_unit(
-    unit: Unit,
-    latent: Floats,
-    footage: Footage,
-    broad: LatentDensity | None,
-    support: NDArray[np.int64],
-    weights: Floats,
-    estimate: Estimator,
-    rule: Rule,
-) -> HeldOut:
+def _score_unit(unit: Unit, footage: Footage, evidence: _Evidence, rule: Rule) -> HeldOut:
     """What the channels of a unit would have done had the unit not been taught."""
-    surprise = _held_out_surprise(unit, latent, support, weights, estimate)
+    normal, divisor = evidence.densities(unit.excluded)
     rows = slice(unit.start, unit.stop)
-    domain = surprise - broad.surprise(latent[rows]) if broad is not None else surprise
-    rest = support[~unit.excluded[support]]
-    within = within_precision(latent[rest, :DEPARTURE_DIMENSIONS], footage.drives[rest])
-    times_s = footage.times_s[rows]
-    channels = run_channels(list(times_s), domain, latent[rows], within, rule)
+    latent, times_s = evidence.latent[rows], footage.times_s[rows]
+    domain = normal.surprise(latent)
+    if divisor is not None:
+        domain = domain - divisor.surprise(latent)
+    rest = evidence.support[~unit.excluded[evidence.support]]
+    within = within_precision(evidence.latent[rest, :DEPARTURE_DIMENSIONS], footage.drives[rest])
+    channels = run_channels(list(times_s), domain, latent, within, rule)
     return held_out(int(footage.drives[unit.start]), times_s, channels, rule)

@@ -16,7 +16,7 @@ from rich.console import Console
 from engines import __version__
 from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
 from engines.decision import CHANNELS, UNITS, Rule
-from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection
+from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection, Tilted
 from engines.encoders import Background
 from engines.errors import EngineError
 from engines.footage import Drive, fingerprint
@@ -132,7 +132,10 @@ def tell(say: Console, bundle: Bundle) -> None:
     say.print(
         f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {len(manifest.drives)} drives, encoder {manifest.encoder.name}"
     )
-    kind = "relative to the background" if manifest.relative else "absolute"
+    kind = "absolute"
+    if manifest.relative:
+        tilted = isinstance(bundle.density.background, Tilted)
+        kind = "relative to the background" + (" and to what else was shown" if tilted else "")
     say.print(f"         {manifest.dimensions} dimensions, {manifest.density}, {kind}")
     say.print(
         f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average"
