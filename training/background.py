@@ -1,10 +1,11 @@
 """Make the background that ships beside an encoder: what the world at large looks like to it.
 
     python -m training.background --data DRIVING --encoder engines/shipped/road --seed 0
+    python -m training.background --data DRIVING --encoder engines/shipped/road-large --seed 0 --rendered 8 --layout 0 --views 160
 
-Whole pictures and random views (crops, light, mild damage) of the footage that may ship, drives weighted
-equally. Views widen what few drives can show: with whole pictures alone the whitening would stretch the
-directions that tell those few cameras apart."""
+Whole pictures and random views (crops, light, mild damage) of the footage that may ship and, if wanted, of
+rendered drives through every scenery, drives weighted equally. Views widen what few drives can show: with whole
+pictures alone the whitening would stretch the directions that tell those few cameras apart."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ import numpy as np
 
 from engines.density import Floats, Kde, drive_weights, fit_projection
 from engines.encoders import Background, pack_background
+from engines.frames import Image
+from engines.graph import late_shape, load_graph
 from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.rendered import SCENES, Drive, Segment
 from engines.scores import pooled
 from training.distill import shippable
 from training.views import load_drives, random_view
@@ -23,7 +27,8 @@ from training.views import load_drives, random_view
 DIMENSIONS = 64
 EARLY_DIMENSIONS = 16
 SUPPORT = 1000
-CELLS = (3, 5)
+RENDERED_SIZE, RENDERED_PICTURES = (540, 360), 8
+"""Width and height of rendered drives, and how many pictures of each are kept: neighbours say the same."""
 
 
 def pooling_matrix(cells: tuple[int, int], layout: float) -> Floats:
@@ -42,13 +47,29 @@ def pooling_matrix(cells: tuple[int, int], layout: float) -> Floats:
     return np.concatenate([average, *parts], axis=1)
 
 
-def make_background(data: Path, encoder: Path, views_per_drive: int, layout: float, seed: int) -> Background:
-    """Encode the shippable footage and fit projections and density."""
+def rendered_sceneries(drives: int, seed: int) -> list[list[Image]]:
+    """Pictures of ``drives`` rendered drives through each scenery; a scenery counts as one drive."""
+    random = np.random.default_rng(seed)
+    sceneries = []
+    for scene in SCENES:
+        pictures = []
+        for seed_of_drive in random.integers(2**31, size=drives):
+            drive = Drive((Segment(scene, 60.0),), int(seed_of_drive), RENDERED_SIZE, 10.0)
+            pictures += [drive.image(int(i)) for i in random.integers(len(drive), size=RENDERED_PICTURES)]
+        sceneries.append(pictures)
+    return sceneries
+
+
+def make_background(
+    footage: list[list[Image]], encoder: Path, views_per_drive: int, layout: float, seed: int
+) -> Background:
+    """Encode the pictures of some drives and fit projections and density."""
     random = np.random.default_rng(seed)
     engine = OnnxRuntimeEngine(encoder / "encoder.onnx")
-    pooling = pooling_matrix(CELLS, layout)
+    cells = late_shape(load_graph(encoder / "encoder.onnx"))[1:]
+    pooling = pooling_matrix((cells[0], cells[1]), layout)
     late, early, drives = [], [], []
-    for index, frames in enumerate(load_drives(shippable(data), every=4)):
+    for index, frames in enumerate(footage):
         whole = [random_view(f, engine.input_size, random, whole=True) for f in frames]
         views = [
             random_view(frames[random.integers(len(frames))], engine.input_size, random)
@@ -84,8 +105,11 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=400, help="random views per drive")
     parser.add_argument("--layout", type=float, default=0.25, help="weight of the layout beside the average")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rendered", type=int, default=0, help="rendered drives through each scenery")
     options = parser.parse_args()
-    background = make_background(options.data, options.encoder, options.views, options.layout, options.seed)
+    footage = load_drives(shippable(options.data), every=4)
+    footage += rendered_sceneries(options.rendered, options.seed) if options.rendered else []
+    background = make_background(footage, options.encoder, options.views, options.layout, options.seed)
     partial = options.encoder / "background.partial.npz"
     np.savez_compressed(partial, **pack_background(background))  # type: ignore[arg-type]
     partial.replace(options.encoder / "background.npz")

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.errors import InputError
+from training.imagenet_encoder import channels_first
 from training.road_encoder import RoadEncoder
 
 FEATURES = 1280
@@ -33,7 +34,7 @@ class MobileNetV2(nn.Module):
             with np.load(path, allow_pickle=False) as stored:
                 self._operations = json.loads(str(stored["meta"]))
                 for name in (n for n in stored.files if n != "meta"):
-                    self.register_buffer(name, torch.from_numpy(_torch_layout(stored[name])))
+                    self.register_buffer(name, torch.from_numpy(channels_first(stored[name])))
         except (OSError, KeyError, ValueError) as error:
             raise InputError(
                 path, f"must be the MobileNetV2 weights as .npz: {error}", "see --weights"
@@ -73,14 +74,6 @@ class MobileNetV2(nn.Module):
         groups = x.shape[1] if weight.shape[1] == 1 and x.shape[1] > 1 else 1
         y = F.conv2d(x, weight, bias, stride=stride, groups=groups)
         return y.clamp(0.0, 6.0) if operation["act"] == RELU6 else y
-
-
-def _torch_layout(weight: np.ndarray) -> np.ndarray:
-    weight = weight.astype(np.float32)
-    if weight.ndim != 4:
-        return weight
-    depthwise = weight.shape[0] == 1 and weight.shape[1] == 3
-    return np.ascontiguousarray(weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2))
 
 
 def warm_start(encoder: RoadEncoder, teacher: MobileNetV2) -> None:
