@@ -1,15 +1,20 @@
-"""What every engine can do, and the frames it must refuse."""
+"""What every engine can do, the frames it must refuse, and how it takes more frames than fit at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.scores import Features, Scores
+
+Arrays: TypeAlias = tuple[NDArray[np.float32], ...]
 
 
 class Precision(StrEnum):
@@ -45,8 +50,61 @@ class Engine(Protocol):
     def features(self, images: Image) -> Features:
         """What the encoder says of the frames, before any density."""
 
+    def bare(self, images: Image) -> Callable[[], object]:
+        """The library's own call on ``images`` (contiguous, no more than fit at once) without anything that ``score``
+        adds, for ``sightline bench`` to compare with."""
+
     def close(self) -> None:
         """Give back memory and handles now; idempotent. An engine that was closed cannot score."""
+
+
+class Library(Protocol):
+    """One inference library for one kind of processor. Every backend's module has a function ``library(name)`` that
+    returns it; a package that is not installed raises ImportError, a processor that is not there EngineError."""
+
+    def version(self) -> str:
+        """Of the library."""
+
+    def target(self) -> str:
+        """What an engine is built for: the processor, in a few words. Never needs a GPU to be there."""
+
+    def build(self, graph: onnx.ModelProto, precision: Precision) -> bytes:
+        """Compile a fused graph; what it cannot hold raises EngineError with the node and its operator."""
+
+    def load(self, built: bytes, precision: Precision) -> Engine:
+        """Make what ``build`` returned ready to run; what is damaged or foreign raises EngineError."""
+
+
+class OutOfMemoryError(EngineError):
+    """The device has no room for a batch; fewer frames at once may fit."""
+
+
+class Batches:
+    """Hands frames to a library no more at once than it can take.
+
+    most: the largest batch, None for any. After an OutOfMemoryError a batch is halved, and stays so."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+
+    def run(self, call: Callable[[Image], Arrays], images: Image) -> Arrays:
+        """Return what ``call`` returns for ``images``, joined along the frames; a single frame that does not fit raises
+        EngineError."""
+        if self.most is None or len(images) <= self.most:
+            try:
+                return call(images)
+            except OutOfMemoryError as error:
+                if len(images) == 1:
+                    raise EngineError(
+                        error.where, f"{error.problem}, not even for a single frame", "free memory on it"
+                    ) from error
+                self.most = (len(images) + 1) // 2
+        parts, start = [], 0
+        while start < len(images):
+            most = self.most
+            parts.append(self.run(call, images[start : start + most]))
+            start += most
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def checked(images: Image, input_size: tuple[int, int]) -> Image:

@@ -7,6 +7,7 @@ and more. The encoder outweighs this tail by far; the outputs are float32 again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,19 +119,35 @@ def fuse(
 
 def encoder_of(fused: onnx.ModelProto) -> onnx.ModelProto:
     """Return the encoder that ``fuse`` was given, so that it can be fused anew in another precision."""
-    model = onnx.ModelProto()
-    model.CopyFrom(fused)
-    graph = model.graph
-    added = {output for node in graph.node if node.name.startswith(_MARK) for output in node.output}
-    for kept, drop in (
-        (graph.node, lambda x: x.name.startswith(_MARK)),
-        (graph.initializer, lambda x: x.name.startswith(_PREFIX)),
-        (graph.output, lambda x: x.name in added),
-    ):
-        remaining = [item for item in kept if not drop(item)]
-        del kept[:]
-        kept.extend(remaining)
-    return model
+    encoder, _ = parts_of(fused)
+    return encoder
+
+
+def parts_of(fused: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Split what ``fuse`` joined: the encoder, and everything behind it, whose inputs are the encoder's features."""
+    encoder, rest = onnx.ModelProto(), onnx.ModelProto()
+    encoder.CopyFrom(fused)
+    rest.CopyFrom(fused)
+    added = {output for node in fused.graph.node if node.name.startswith(_MARK) for output in node.output}
+    _keep(encoder.graph, lambda node: not node.name.startswith(_MARK), lambda output: output not in added)
+    _keep(rest.graph, lambda node: node.name.startswith(_MARK), lambda output: output in added)
+    read = {name for node in rest.graph.node for name in node.input}
+    del rest.graph.input[:]
+    rest.graph.input.extend(o for o in encoder.graph.output if o.name in read)
+    return encoder, rest
+
+
+def _keep(
+    graph: onnx.GraphProto, node: Callable[[onnx.NodeProto], bool], output: Callable[[str], bool]
+) -> None:
+    """Leave only the nodes and outputs that the predicates say, and the constants those read."""
+    nodes, outputs = [n for n in graph.node if node(n)], [o for o in graph.output if output(o.name)]
+    read = {name for n in nodes for name in n.input}
+    constants = [c for c in graph.initializer if c.name in read]
+    for field, kept in ((graph.node, nodes), (graph.output, outputs), (graph.initializer, constants)):
+        del field[:]
+        field.extend(kept)
+    del graph.value_info[:]
 
 
 def _pooled(builder: _Builder, late: str, pooling: np.ndarray) -> str:

@@ -1,57 +1,150 @@
-"""Run a fused graph with ONNX Runtime on the CPU."""
+"""Run fused graphs with ONNX Runtime, on the processor or through CUDA."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper
 
-from engines.engine import Precision, checked
+from engines.engine import Arrays, Batches, Engine, OutOfMemoryError, Precision, checked
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import FEATURES, OUTPUTS
+from engines.machine import gpu_name, processor
 from engines.scores import Features, Scores
+
+CPU, CUDA = "onnxruntime", "onnxruntime-cuda"
+_NO_ROOM = ("Failed to allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class OnnxRuntimeEngine:
     """``score(images)`` for any batch size; thread-safe, since a session is.
 
-    threads: how many cores one call may use; 0 leaves it to ONNX Runtime (all of them).
+    model: a fused graph, or an encoder (which knows ``features`` alone). threads: how many cores one call may use; 0
+    leaves it to ONNX Runtime (all of them).
     """
 
-    name = "onnxruntime"
-    precision = Precision.FP32
-
-    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Spinning threads would take whole cores from the decoder between two batches.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            where = "model" if isinstance(model, bytes) else model
-            raise EngineError(
-                where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle"
-            ) from error
+    def __init__(
+        self, model: Path | bytes, threads: int = 0, *, name: str = CPU, precision: Precision = Precision.FP32
+    ) -> None:
+        self.name, self.precision = name, precision
+        where = name if isinstance(model, bytes) else model
+        self.session = _session(model, where, threads, name)
         shape = self.session.get_inputs()[0].shape
         self.input = self.session.get_inputs()[0].name
         self.input_size: tuple[int, int] = (int(shape[1]), int(shape[2]))
         self.outputs = tuple(o.name for o in self.session.get_outputs())
+        self._scores = list(OUTPUTS)
+        self._features = [n for n in FEATURES if n in self.outputs]
+        self._batches = Batches()
 
     def score(self, images: Image) -> Scores:
         """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
-        values = self.session.run(list(OUTPUTS), {self.input: checked(images, self.input_size)})
-        return Scores(*values)
+        images = checked(images, self.input_size)
+        return Scores(*self._batches.run(lambda part: self._run(self._scores, part), images))
 
     def features(self, images: Image) -> Features:
         """Return what the encoder says of the frames, before any density."""
-        names = [n for n in FEATURES if n in self.outputs]
-        values = self.session.run(names, {self.input: checked(images, self.input_size)})
-        return Features(**dict(zip(names, values, strict=True)))
+        images = checked(images, self.input_size)
+        values = self._batches.run(lambda part: self._run(self._features, part), images)
+        return Features(**dict(zip(self._features, values, strict=True)))
+
+    def bare(self, images: Image) -> Callable[[], object]:
+        """ONNX Runtime's own call for the scores of ``images``."""
+        session, names, feed = self.session, self._scores, {self.input: images}
+        return lambda: session.run(names, feed)
 
     def close(self) -> None:
-        """Nothing is held that the garbage collector would not give back."""
+        """Let go of the session."""
+        self.session = None
+
+    def _run(self, names: list[str], images: Image) -> Arrays:
+        if self.session is None:
+            raise EngineError(self.name, "must be open to score, it was closed", "open it again")
+        try:
+            return tuple(self.session.run(names, {self.input: images}))
+        except Exception as error:
+            reason = _reason(error)
+            if any(sign in reason for sign in _NO_ROOM):
+                raise OutOfMemoryError(
+                    self.name, f"must have memory for {len(images)} frames, had none"
+                ) from error
+            raise EngineError(self.name, f"must run the graph: {reason}", "verify the bundle") from error
+
+
+class OnnxRuntime:
+    """ONNX Runtime as a library of engines: an engine file is a graph, which the session prepares when it loads."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def version(self) -> str:
+        return str(onnxruntime.__version__)
+
+    def target(self) -> str:
+        return gpu_name() or "no GPU" if self._name == CUDA else processor()
+
+    def build(self, graph: onnx.ModelProto, precision: Precision) -> bytes:
+        return graph.SerializeToString()
+
+    def load(self, built: bytes, precision: Precision) -> Engine:
+        return OnnxRuntimeEngine(built, name=self._name, precision=precision)
+
+
+def library(name: str) -> OnnxRuntime:
+    """``onnxruntime`` or ``onnxruntime-cuda``; the latter asks for ONNX Runtime's build with CUDA."""
+    if name == CUDA and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise ImportError("this build of onnxruntime has no CUDA provider", name="onnxruntime-gpu")
+    return OnnxRuntime(name)
+
+
+def values(model: onnx.ModelProto, names: Sequence[str], images: Image) -> dict[str, NDArray[np.float32]]:
+    """Run any graph on frames and return the float32 values called ``names``, outputs or not."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    outputs = {o.name for o in opened.graph.output}
+    for name in names:
+        if name not in outputs:
+            opened.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    session = _session(opened.SerializeToString(), "graph", 0, CPU)
+    feed = session.get_inputs()[0].name
+    parts = [session.run(list(names), {feed: images[i : i + 16]}) for i in range(0, len(images), 16)]
+    return dict(zip(names, (np.concatenate(column) for column in zip(*parts, strict=True)), strict=True))
+
+
+def _session(model: Path | bytes, where: object, threads: int, name: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Spinning threads would take whole cores from the decoder between two batches.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    providers = [cuda, "CPUExecutionProvider"] if name == CUDA else ["CPUExecutionProvider"]
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        session = onnxruntime.InferenceSession(
+            source,
+            options,
+            providers=providers,
+            # It would quantise the layers that were kept in float for their sensitivity, between two that were not.
+            disabled_optimizers=["WeightBiasQuantization"],
+        )
+    except Exception as error:
+        raise EngineError(
+            where, f"ONNX Runtime must be able to load it: {_reason(error)}", "verify the bundle"
+        ) from error
+    if name == CUDA and "CUDAExecutionProvider" not in session.get_providers():
+        raise EngineError(
+            name, "must find a GPU with a driver that fits, found none", "use --backend onnxruntime"
+        )
+    return session
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,183 @@
+"""Run an engine that TensorRT or TensorRT-RTX built: one stream, page-locked memory, CUDA graphs where batches repeat."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.cuda import Buffer, Stream
+from engines.engine import Arrays, Batches, Precision, checked
+from engines.errors import EngineError, OutputError
+from engines.frames import Image
+from engines.graph import FEATURES, OUTPUTS
+from engines.scores import Features, Scores
+from engines.whole_file import write_whole
+
+MOST_RECORDED = 4
+"""Batch sizes whose work is kept as a CUDA graph; cameras come in a few numbers, not in many."""
+
+
+class TensorRtEngine:
+    """``score(images)`` for any batch size: larger ones than the engine was built for are split. Calls from several
+    threads take turns.
+
+    trt: the library's module. plan: its engine. kernels: where TensorRT-RTX keeps what it compiled for this GPU."""
+
+    def __init__(self, trt: Any, name: str, precision: Precision, plan: bytes, kernels: Path) -> None:
+        self.name, self.precision = name, precision
+        self._trt, self._turn, self._kernels = trt, threading.Lock(), kernels
+        self._buffers: dict[str, Buffer] = {}
+        self._recorded: dict[int, Any] = {}
+        self._seen: set[int] = set()
+        self._stream: Stream | None = Stream()
+        self._log = quiet_log(trt)
+        runtime = trt.Runtime(self._log)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise EngineError(
+                f"{name} engine",
+                f"must be one that this library and GPU can run: {self._log.last}",
+                "compile it again on this machine",
+            )
+        self._runtime, self._engine = runtime, engine
+        self._native_graphs = hasattr(trt, "CudaGraphStrategy")
+        self._learnt: Any = None
+        self._context = self._new_context()
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        self._input = inputs[0]
+        self._values = [n for n in names if n != self._input]
+        most = tuple(engine.get_tensor_profile_shape(self._input, 0)[2])
+        self.input_size: tuple[int, int] = (int(most[1]), int(most[2]))
+        self._batches = Batches(int(most[0]))
+        self._features = [n for n in FEATURES if n in self._values]
+        self._allocate(most)
+
+    def score(self, images: Image) -> Scores:
+        """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
+        images = checked(images, self.input_size)
+        return Scores(*self._batches.run(lambda part: self._run(OUTPUTS, part), images))
+
+    def features(self, images: Image) -> Features:
+        """Return what the encoder says of the frames, before any density."""
+        images = checked(images, self.input_size)
+        values = self._batches.run(lambda part: self._run(tuple(self._features), part), images)
+        return Features(**dict(zip(self._features, values, strict=True)))
+
+    def bare(self, images: Image) -> Callable[[], object]:
+        """The copies to and from the GPU and the library's call, with nothing taken out of page-locked memory."""
+        np.copyto(self._buffers[self._input].host[: len(images)], images)
+        return lambda: self._compute(len(images), OUTPUTS)
+
+    def close(self) -> None:
+        """Give back the GPU's memory and keep what was compiled for it; idempotent."""
+        with self._turn:
+            stream, self._stream = self._stream, None
+            if stream is None:
+                return
+            self._keep_kernels()
+            for recorded in self._recorded.values():
+                stream.forget(recorded)
+            for buffer in self._buffers.values():
+                buffer.free()
+            stream.close()
+            self._buffers, self._recorded = {}, {}
+            self._context = self._engine = self._runtime = None
+
+    def _new_context(self) -> Any:
+        """TensorRT-RTX records its own CUDA graphs, and need not compile again what it kept."""
+        engine = self._engine
+        if self._native_graphs:
+            settings = engine.create_runtime_config()
+            settings.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            self._learnt = settings.create_runtime_cache()
+            with suppress(OSError):
+                self._learnt.deserialize(self._kernels.read_bytes())
+            settings.set_runtime_cache(self._learnt)
+            context = engine.create_execution_context(settings)
+        else:
+            context = engine.create_execution_context()
+        if context is None:
+            raise EngineError(
+                f"{self.name} engine", f"must find room on the GPU: {self._log.last}", "free memory on it"
+            )
+        return context
+
+    def _keep_kernels(self) -> None:
+        if self._learnt is not None:
+            # What cannot be kept is compiled again next time.
+            with suppress(OutputError):
+                write_whole(self._kernels, bytes(self._learnt.serialize()))
+
+    def _allocate(self, most: tuple[int, ...]) -> None:
+        """Memory for the largest batch, at addresses that never change: what CUDA graphs need."""
+        context = self._context
+        context.set_input_shape(self._input, most)
+        for name in (self._input, *self._values):
+            shape = tuple(context.get_tensor_shape(name))
+            kind = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
+            self._buffers[name] = Buffer(shape, kind)
+            context.set_tensor_address(name, self._buffers[name].device)
+
+    def _run(self, names: tuple[str, ...], images: Image) -> Arrays:
+        with self._turn:
+            if self._stream is None:
+                raise EngineError(self.name, "must be open to score, it was closed", "open it again")
+            rows = len(images)
+            np.copyto(self._buffers[self._input].host[:rows], images)
+            self._compute(rows, names)
+            return tuple(self._buffers[name].host[:rows].copy() for name in names)
+
+    def _compute(self, rows: int, names: tuple[str, ...]) -> None:
+        """From page-locked memory through the engine and back, and wait for it."""
+        stream = self._stream
+        assert stream is not None
+        recorded = self._recorded.get(rows) if names is OUTPUTS else None
+        if recorded is not None:
+            stream.launch(recorded)
+        elif names is OUTPUTS and not self._native_graphs and self._worth_recording(rows):
+            # Recording does not work; the same call before has settled everything that depends on the shape.
+            stream.begin_capture()
+            self._enqueue(rows, names)
+            self._recorded[rows] = stream.end_capture()
+            stream.launch(self._recorded[rows])
+        else:
+            self._enqueue(rows, names)
+        stream.wait()
+
+    def _worth_recording(self, rows: int) -> bool:
+        """The second time that a batch size comes, as long as there is a place for it."""
+        again = rows in self._seen
+        self._seen.add(rows)
+        return again and len(self._recorded) < MOST_RECORDED
+
+    def _enqueue(self, rows: int, names: tuple[str, ...]) -> None:
+        stream, context = self._stream, self._context
+        assert stream is not None
+        source = self._buffers[self._input]
+        context.set_input_shape(self._input, (rows, *source.host.shape[1:]))
+        source.upload(rows, stream.handle)
+        if not context.execute_async_v3(stream.handle):
+            raise EngineError(self.name, f"must run the engine: {self._log.last}", "compile it again")
+        for name in names:
+            self._buffers[name].download(rows, stream.handle)
+
+
+def quiet_log(trt: Any) -> Any:
+    """A logger that keeps the last error in ``last`` instead of printing it."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last = "no reason given"
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                self.last = " ".join(message.split())
+
+    return Log()

@@ -1,0 +1,28 @@
+"""Files that are whole or absent, whoever writes them at the same time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from engines.errors import OutputError
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name beside ``path``, then rename; OutputError where that cannot be done."""
+    partial: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        partial = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(path, f"must be writable: {error.strerror}", "choose another place") from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
