@@ -145,6 +145,14 @@ def test_worse_dirt_covers_more_and_stays_on_the_glass(mode: str, seed: int) -> 
     assert same.mean() > 0.7
 
 
+@pytest.mark.parametrize("mode", ["mud", "covered", "frost", "condensation"])
+def test_what_is_on_the_glass_has_no_light_of_its_own(mode: str) -> None:
+    day = picture(120, 160)
+    night = (day // 12).astype(np.uint8)
+    assert apply(night, mode, 5, 1).mean() < 0.6 * apply(day, mode, 5, 1).mean()
+    assert np.array_equal(apply(night, "test_pattern", 5), apply(day, "test_pattern", 5))
+
+
 def test_black_and_white_end_in_nothing_and_everything() -> None:
     image = picture(90, 160)
     assert apply(image, "black", 5).max() == 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import InputError
-from engines.faults.layers import Layer, cloudy, layer, rough, shorter
+from engines.faults.layers import Layer, ambient, cloudy, layer, rough, shorter
 from engines.frames import Image
 
 ONSET_S = 8.0
@@ -30,7 +30,7 @@ def covered_share(mode: str, size: tuple[int, int], severity: int, seed: int = 0
 
 def mud(image: Image, severity: int, seed: int) -> Image:
     """Splashes of mud."""
-    return _splashes(image.shape[0], image.shape[1], severity, seed).over(image)
+    return _splashes(image.shape[0], image.shape[1], severity, seed).lit_over(image)
 
 
 @lru_cache(maxsize=4)
@@ -58,7 +58,7 @@ def _splashes(height: int, width: int, severity: int, seed: int) -> Layer:
 
 def covered(image: Image, severity: int, seed: int) -> Image:
     """A hand, a bag or tape from one side: an uneven edge, out of focus for it is so near."""
-    return _cover(image.shape[0], image.shape[1], severity, seed).over(image)
+    return _cover(image.shape[0], image.shape[1], severity, seed).lit_over(image)
 
 
 @lru_cache(maxsize=4)
@@ -85,7 +85,7 @@ def _cover(height: int, width: int, severity: int, seed: int) -> Layer:
 
 def frost(image: Image, severity: int, seed: int) -> Image:
     """Ice that grows from the rim inwards, in needles."""
-    return _ice(image.shape[0], image.shape[1], severity, seed).over(image)
+    return _ice(image.shape[0], image.shape[1], severity, seed).lit_over(image)
 
 
 @lru_cache(maxsize=4)
@@ -119,7 +119,9 @@ def condensation(image: Image, severity: int, seed: int, time_s: float = math.in
         min(1.0, 0.45 + 0.8 * thick)
     )
     veil = 0.25 + 0.57 * thick
-    misty = cv2.convertScaleAbs(_softened(image, 6 + 24 * thick), alpha=1 - veil, beta=200 * veil)
+    misty = cv2.convertScaleAbs(
+        _softened(image, 6 + 24 * thick), alpha=1 - veil, beta=200 * ambient(image) * veil
+    )
     return cv2.blendLinear(image, misty, 1 - alpha, alpha)  # type: ignore[return-value]
 
 
@@ -149,7 +151,7 @@ class Refraction(NamedTuple):
 
     def over(self, image: Image) -> Image:
         bent = cv2.remap(image, *self.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        return self.surface.over(bent)  # type: ignore[arg-type]
+        return self.surface.lit_over(bent)  # type: ignore[arg-type]
 
 
 class Drops(NamedTuple):

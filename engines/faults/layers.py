@@ -52,6 +52,17 @@ class Layer(NamedTuple):
         """Return ``image`` × through + covering."""
         return cv2.add(cv2.multiply(image, self.through, scale=1 / 255), self.covering)  # type: ignore[return-value]
 
+    def lit_over(self, image: Image) -> Image:
+        """The same for what has no light of its own: at night it is as dark as the scene."""
+        light = ambient(image)
+        covering = self.covering if light == 1 else cv2.convertScaleAbs(self.covering, alpha=light)
+        return Layer(self.through, covering).over(image)  # type: ignore[arg-type]
+
+
+def ambient(image: Image) -> float:
+    """Return how much light a scene sheds on the glass: 1 by day, less where its mean is below 70."""
+    return min(1.0, 0.22 + sum(cv2.mean(image)[:3]) / 3 / 90)
+
 
 def layer(alpha: NDArray[Any], colour: NDArray[Any]) -> Layer:
     """Return the layer of an opacity (H × W, 0..1) and a colour (H × W × 3 or 3, 0..255)."""
