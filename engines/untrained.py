@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from engines.errors import EngineError
 from engines.frames import Image
+from engines.graph import encoder_of
 from engines.onnx_runtime import OnnxRuntimeEngine
 
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
@@ -21,8 +22,6 @@ NORMALISED = "BatchNormalization"
 PROBES = 8
 FAINTEST, LOUDEST = 0.1, 10.0
 """Standard deviations of a layer's output between which it is left alone."""
-OWN_NAMES = "sightline_"
-"""Prefix of what the fused graph adds behind the encoder."""
 
 
 def untrained(model: onnx.ModelProto, probes: Image, seed: int = 0) -> onnx.ModelProto:
@@ -30,7 +29,10 @@ def untrained(model: onnx.ModelProto, probes: Image, seed: int = 0) -> onnx.Mode
 
     probes: N×H×W×3 uint8 pictures by which layers are scaled. The same seed gives the same network. A graph
     without weights that could be drawn raises EngineError."""
-    encoder = _encoder(model)
+    encoder = encoder_of(model)
+    late = [output for output in encoder.graph.output if output.name == "late"]
+    del encoder.graph.output[:]
+    encoder.graph.output.extend(late)
     weights = {i.name: i for i in encoder.graph.initializer}
     random = np.random.default_rng(seed)
     layers = []
@@ -48,23 +50,6 @@ def untrained(model: onnx.ModelProto, probes: Image, seed: int = 0) -> onnx.Mode
     if not layers:
         raise EngineError("encoder", "must have layers with weights to be compared with an untrained one")
     _tame(encoder, layers, probes[np.unique(np.linspace(0, len(probes) - 1, PROBES).astype(int))])
-    return encoder
-
-
-def _encoder(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the part before the density, with the one output ``late``."""
-    encoder = onnx.ModelProto()
-    encoder.CopyFrom(model)
-    graph = encoder.graph
-    nodes = [n for n in graph.node if not n.name.startswith(OWN_NAMES.rstrip("_") + "/")]
-    kept = [i for i in graph.initializer if not i.name.startswith(OWN_NAMES)]
-    late = [o for o in graph.output if o.name == "late"]
-    if not late:
-        raise EngineError("model", "must have the output 'late' of its encoder", "make the bundle again")
-    for field, values in ((graph.node, nodes), (graph.initializer, kept), (graph.output, late)):
-        copies = [type(v).FromString(v.SerializeToString()) for v in values]
-        del field[:]
-        field.extend(copies)
     return encoder
 
 

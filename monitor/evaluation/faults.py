@@ -11,14 +11,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 
-import cv2
 import numpy as np
 
 from engines.engine import Engine
 from engines.errors import InputError
 from engines.faults import FAULTS, Timed, inject_timed
-from engines.footage import Recording
-from engines.frames import Frame
+from engines.footage import Recording, rgb_frame
 from engines.metrics import quantile
 from monitor.evaluation.cases import Case
 from monitor.evaluation.result import FaultResult
@@ -146,7 +144,10 @@ class _Bench:
         last_s = self._stretch.clean[-1].time_s
         timed = iter(pictures)
         while group := list(islice(timed, BATCH)):
-            frames = [self._frame(i, one) for i, one in enumerate(group)]
+            frames = [
+                rgb_frame(one.image, stream.name, i, one.time_s, self._engine.input_size)
+                for i, one in enumerate(group)
+            ]
             scores = self._engine.score(np.stack([f.image for f in frames]))
             scores = self._unseen.scores(scores, self._left_out)
             for row, frame in enumerate(frames):
@@ -155,15 +156,6 @@ class _Bench:
                 last_s = frame.time_s
         if end_s is not None:
             yield from _silence(stream, last_s, end_s)
-
-    def _frame(self, index: int, one: Timed) -> Frame:
-        """The picture as the decoder would have handed it on."""
-        height, width = self._engine.input_size
-        image = cv2.resize(one.image, (width, height), interpolation=cv2.INTER_AREA)
-        luma = cv2.cvtColor(one.image, cv2.COLOR_RGB2GRAY)
-        return Frame(
-            "", index, one.time_s, 0.0, np.asarray(image, np.uint8), np.asarray(luma, np.uint8), True
-        )
 
 
 def _silence(stream: Stream, last_s: float, now_s: float) -> Iterator[Event]:
