@@ -18,6 +18,7 @@ from monitor.camera_source import parse
 from monitor.wire import catchup_endpoint, is_local
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
+Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=1000)]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NETWORK = ("rtsp://", "rtsps://", "http://", "https://")
@@ -42,13 +43,16 @@ class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole file. Once loaded all paths are absolute, and every camera has its bundle."""
+    """A whole file. Once loaded all paths are absolute, and every camera has its bundle.
+
+    batch_wait_ms: how long a frame may wait for those of other cameras, to be scored in one call with them."""
 
     journal: Path
     camera: tuple[CameraConfig, ...]
     bundle: Path | None = None
     publish: str | None = None
     snapshots: Path | None = None
+    batch_wait_ms: Milliseconds = 5.0
 
 
 _STRUCTS = {"": Config, "camera": CameraConfig}
@@ -203,9 +207,10 @@ def _complaint(path: Path, message: str) -> ConfigError:
         remedy = "write [[camera]], with two brackets" if key == "camera" else "correct its type"
         got = _TYPES.get(match[2], match[2])
         return ConfigError(f"{path}: {key}", f"must be {_TYPES.get(match[1], match[1])}, got {got}", remedy)
-    if match := re.fullmatch(r"Expected `float` (>|<=) ([\d.]+)", text):
+    if match := re.fullmatch(r"Expected `float` (>=?|<=) ([\d.]+)", text):
+        unit = "milliseconds" if key.endswith("_ms") else "seconds"
         return ConfigError(
-            f"{path}: {key}", f"must be {match[1]} {float(match[2]):g} seconds, is not", "correct it"
+            f"{path}: {key}", f"must be {match[1]} {float(match[2]):g} {unit}, is not", "correct it"
         )
     if key.endswith("rtsp_transport"):
         return ConfigError(f"{path}: {key}", f"must be tcp, udp, udp_multicast or http: {text}", "correct it")

@@ -26,12 +26,17 @@ FAULT_CLEAR_S = 0.5
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """All that is known of one frame. surprise: -log density relative to the background where the bundle has
-    one, nats."""
+    one, nats; what is not finite says nothing of the scene, and leaves the camera's health to judge by."""
 
     time_s: float
     surprise: float
     latent: NDArray[np.floating]
     health: Health
+
+    @property
+    def scored(self) -> bool:
+        """Whether the engine's answer is made of numbers."""
+        return math.isfinite(self.surprise) and bool(np.isfinite(self.latent).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +73,10 @@ class Detector:
         return self._open is None and self._suspect is None and self._above_since is None
 
     def update(self, sample: Sample) -> Judged:
-        """Take one frame. Time that does not advance or a score that is not a number is an error of the
-        caller's (ValueError)."""
+        """Take one frame. Time that does not advance is an error of the caller's (ValueError)."""
         if not sample.time_s > self._last_s:
             raise ValueError(
                 f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s"
-            )
-        if not math.isfinite(sample.surprise):
-            raise ValueError(
-                f"{self._stream}: the surprise must be finite, got {sample.surprise} at {sample.time_s} s"
             )
         self._last_s = sample.time_s
         levels = self._advance(sample)
@@ -102,9 +102,8 @@ class Detector:
         return tuple(self._end(max(self._last_s, self._open.time_s))) if self._open is not None else ()
 
     def _advance(self, sample: Sample) -> Levels:
-        if sample.health.suspect is not None or (
-            self._open is not None and self._open.kind == Verdict.CAMERA_FAULT
-        ):
+        faulty = self._open is not None and self._open.kind == Verdict.CAMERA_FAULT
+        if faulty or sample.health.suspect is not None or not sample.scored:
             return self._channels.skip(sample.time_s)
         levels = self._channels.update(
             sample.time_s, sample.surprise, np.asarray(sample.latent, np.float64), learn=self._open is None
@@ -150,7 +149,7 @@ class Detector:
         if self._open is not None and self._open.kind == Verdict.CAMERA_FAULT:
             self._above_since = None
             return []
-        if sample.health.suspect is not None:
+        if sample.health.suspect is not None or not sample.scored:
             # Undecided: a suspicion that comes and goes must not keep the scene's own evidence from being believed.
             return []
         excess = {name: self._excess(name, getattr(levels, name)) for name in CHANNELS}

@@ -141,6 +141,11 @@ class LiveCamera:
         closed."""
         return self._mailbox.take(timeout_s)
 
+    @property
+    def waiting_since_s(self) -> float | None:
+        """Since when, on the monotonic clock, a frame waits to be read; None if none does."""
+        return self._mailbox.waiting_since_s
+
     def close(self, timeout_s: float = 1.5) -> None:
         """Stop reading and wait for the thread at most ``timeout_s``; no frame is handed out afterwards.
 

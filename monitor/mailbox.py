@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ class Mailbox(Generic[T]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._item: T | None = None
+        self._since_s = 0.0
         self._dropped = 0
         self._closed = False
 
@@ -27,12 +29,22 @@ class Mailbox(Generic[T]):
         with self._changed:
             return self._dropped
 
+    @property
+    def waiting_since_s(self) -> float | None:
+        """Since when, on the monotonic clock, something waits to be fetched; None if nothing does. A newer item in its
+        place does not start the waiting anew."""
+        with self._changed:
+            return None if self._item is None else self._since_s
+
     def put(self, item: T) -> None:
         """Leave ``item``, in place of one not yet fetched. Ignored once closed."""
         with self._changed:
             if self._closed:
                 return
-            self._dropped += self._item is not None
+            if self._item is None:
+                self._since_s = time.monotonic()
+            else:
+                self._dropped += 1
             self._item = item
             self._changed.notify()
 

@@ -21,7 +21,8 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watched:
-    """One frame with all that was found out about it. Scores in nats; residual a length."""
+    """One frame with all that was found out about it. Scores in nats; residual a length. scored: whether they are
+    finite."""
 
     frame: Frame
     surprise: float
@@ -30,6 +31,7 @@ class Watched:
     damage: float
     health: Health
     judged: Judged
+    scored: bool
 
 
 class Stream:
@@ -44,14 +46,15 @@ class Stream:
         """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
         health = self._health.check(frame)
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
-        judged = self.detector.update(Sample(frame.time_s, surprise - background, scores.latent[row], health))
+        sample = Sample(frame.time_s, surprise - background, scores.latent[row], health)
+        judged = self.detector.update(sample)
         for event in judged.events:
             if event.kind == Verdict.LEFT_DOMAIN and event.phase != Phase.UPDATE:
                 self._health.new_scene()
             elif event.phase == Phase.START:
                 self._health.forget_waiting()
         residual, damage = float(scores.residual[row]), float(scores.damage[row])
-        return Watched(frame, surprise, background, residual, damage, health, judged)
+        return Watched(frame, surprise, background, residual, damage, health, judged, sample.scored)
 
 
 def watch(frames: Iterable[Frame], engine: Engine, stream: Stream, batch: int = BATCH) -> Iterator[Watched]:

@@ -15,6 +15,7 @@ from engines.frames import Frame
 from monitor.events import Event, Phase, Verdict
 from monitor.pictures import Album
 from monitor.pipeline import Stream, Watched, watch
+from monitor.unscored import Unscored
 
 
 @dataclass(slots=True)
@@ -78,16 +79,20 @@ def replay(
     images_per_second: float | None = None,
     batch: int,
 ) -> Recording:
-    """Watch one drive from its first to its last frame; returns the recording, whose notes tell of damage."""
+    """Watch one drive from its first to its last frame; returns the recording, whose notes tell of damage and
+    of frames that could not be scored."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
-    stream = Stream(drive.name, bundle)
+    stream, unscored = Stream(drive.name, bundle), Unscored()
     frames: Iterable[Frame] = _paced(recording) if realtime else recording
     for watched in watch(frames, engine, stream, 1 if realtime else batch):
+        unscored.note(watched)
         on_frame(watched)
         for event in watched.judged.events:
             on_event(event)
     for event in stream.detector.finish():
         on_event(event)
+    if unscored.summary is not None:
+        recording.notes.append(unscored.summary)
     return recording
 
 

@@ -1,6 +1,6 @@
 """The daemon's loop: the newest frame of every camera, one call per engine, events as they happen.
 
-No camera waits for another: a round takes what has arrived and never waits for what has not.
+No camera waits for another beyond the few milliseconds in which a batch may fill: see ``monitor.batcher``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from engines.engine import Engine
 from engines.frames import Frame
 from engines.scores import Scores
 from monitor.alerts import Model
+from monitor.batcher import Batcher
 from monitor.config import CameraConfig
 from monitor.events import Event, Fault, Phase, Verdict
 from monitor.live import LiveCamera, Status
 from monitor.outbox import Message
 from monitor.pictures import jpeg, picture
-from monitor.pipeline import Stream
+from monitor.pipeline import BATCH, Stream
 from monitor.report_words import label
 from monitor.run_screen import Row
+from monitor.unscored import Unscored
 
 TICK_S = 0.1
 LATE_S = 1.0
@@ -100,10 +102,13 @@ class Watch:
         self.config, self.loaded, self.model = config, loaded, loaded.model
         self.open: Event | None = None
         self.scored = 0
+        self.notes: tuple[str, ...] = ()
         self.silent_since_s = 0.0
         self._newest: Frame | None = None
+        self._judged = False
         self._lead_s = 0.0
         self._stream = Stream(config.name, loaded.bundle)
+        self._unscored = Unscored()
         self._started_s = time.monotonic()
         self.live = LiveCamera(
             config.name,
@@ -140,10 +145,14 @@ class Watch:
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
         """Judge a frame that was taken, ``row`` of the scored batch."""
-        self.scored += 1
-        events = self._stream.judge(frame, scores, row).judged.events
+        watched = self._stream.judge(frame, scores, row)
+        self.scored += watched.scored
+        height, width = frame.luma.shape
+        first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
+        self.notes = tuple(note for note in (first, self._unscored.note(watched)) if note is not None)
+        self._judged = True
         # A picture that was held up on its way may be older than the moment its absence was told.
-        return self._follow(_not_before(event, event.detected_s) for event in events)
+        return self._follow(_not_before(event, event.detected_s) for event in watched.judged.events)
 
     def listen(self, now_s: float, awake_s: float) -> tuple[Event, ...]:
         """Say so if nothing has come for too long; ``now_s`` and ``awake_s`` on the monotonic clock."""
@@ -174,7 +183,7 @@ class Watch:
             state.dropped,
             state.reconnects,
             verdict if self.open is None else label(self.open.kind, self.open.mode),
-            "" if state.status == Status.STREAMING else state.last_error,
+            self._unscored.summary or "" if state.status == Status.STREAMING else state.last_error,
         )
 
     @property
@@ -188,11 +197,33 @@ class Watch:
         return told
 
 
+class Queue:
+    """The cameras of one bundle, whose frames share the calls of its engine."""
+
+    def __init__(self, watches: Sequence[Watch], wait_s: float, largest: int) -> None:
+        self.engine = watches[0].loaded.engine
+        self._watches, self._batcher = watches, Batcher(len(watches), wait_s, largest)
+
+    def due_s(self, now_s: float) -> float:
+        """When the next batch must be scored, on the monotonic clock; inf while no frame waits."""
+        return self._batcher.due_s(self._since_s, now_s)
+
+    def take(self) -> list[tuple[Watch, Frame]]:
+        """Take the frames of the next batch."""
+        turns = [self._watches[camera] for camera in self._batcher.take(self._since_s)]
+        return [(watch, frame) for watch in turns if (frame := watch.take()) is not None]
+
+    @property
+    def _since_s(self) -> list[float | None]:
+        return [watch.live.waiting_since_s for watch in self._watches]
+
+
 class Daemon:
     """Watches many cameras until told to stop.
 
     watches, arrived: the cameras, and the event that all their readers set. snapshots: whether messages
-    carry a picture of the moment an event begins.
+    carry a picture of the moment an event begins. batch_wait_s, batch: how long a frame may wait for those of other
+    cameras, and how many are scored in one call at most.
     """
 
     def __init__(
@@ -203,6 +234,8 @@ class Daemon:
         display: Display,
         *,
         snapshots: bool = False,
+        batch_wait_s: float = 0.0,
+        batch: int = BATCH,
     ) -> None:
         self._watches, self._arrived, self._snapshots = watches, arrived, snapshots
         self._deliveries, self._display = deliveries, display
@@ -212,38 +245,47 @@ class Daemon:
         self._shown_s = now_s
         self._shown = [0] * len(watches)
         self._suspected = False
-        engines = {id(watch.loaded): watch.loaded.engine for watch in watches}
-        self._groups = [
-            (engine, [watch for watch in watches if id(watch.loaded) == key])
-            for key, engine in engines.items()
+        shared = dict.fromkeys(id(watch.loaded) for watch in watches)
+        self._queues = [
+            Queue([watch for watch in watches if id(watch.loaded) == key], batch_wait_s, batch)
+            for key in shared
         ]
 
     def run(self, stop: threading.Event) -> None:
         """Watch until ``stop`` is set, then end what is open and close the cameras within ``CLOSE_S``."""
         try:
             while not stop.is_set():
-                self._arrived.wait(TICK_S)
-                self._arrived.clear()
+                self._await_batch()
                 self._alertness.tick(time.monotonic())
-                for engine, watches in self._groups:
-                    self._look(engine, watches)
+                for queue in self._queues:
+                    now_s = time.monotonic()
+                    if queue.due_s(now_s) <= now_s:
+                        self._look(queue)
                 self._listen()
                 self._show()
         finally:
             self._close()
 
-    def _look(self, engine: Engine, watches: Sequence[Watch]) -> None:
-        taken = [(watch, frame) for watch in watches if (frame := watch.take()) is not None]
-        if not taken:
-            return
-        scores = engine.score(np.stack([frame.image for _, frame in taken]))
+    def _await_batch(self) -> None:
+        """Return once a batch is due, and after ``TICK_S`` in any case."""
+        tick_s = time.monotonic() + TICK_S
+        while True:
+            # Cleared before looking: what arrives from here on cuts the wait short.
+            self._arrived.clear()
+            now_s = time.monotonic()
+            due_s = min(tick_s, *(queue.due_s(now_s) for queue in self._queues))
+            if due_s <= now_s:
+                return
+            self._arrived.wait(due_s - now_s)
+
+    def _look(self, queue: Queue) -> None:
+        taken = queue.take()
+        scores = queue.engine.score(np.stack([frame.image for _, frame in taken]))
         for row, (watch, frame) in enumerate(taken):
-            if not watch.scored:
-                height, width = frame.luma.shape
-                self._display.log(
-                    f"{watch.config.name}: first picture after {frame.time_s:.1f} s, {width}x{height}"
-                )
-            self._tell(watch, watch.judge(frame, scores, row), frame.arrival_s)
+            events = watch.judge(frame, scores, row)
+            for note in watch.notes:
+                self._display.log(f"{watch.config.name}: {note}")
+            self._tell(watch, events, frame.arrival_s)
 
     def _listen(self) -> None:
         now_s = time.monotonic()

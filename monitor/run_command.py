@@ -83,7 +83,14 @@ def watch(config: Config, models: Sequence[Loaded], stop: threading.Event) -> No
         where = f", publishing on {outbox.endpoint}" if outbox.endpoint else ""
         cameras = f"{len(watches)} camera{'s' * (len(watches) != 1)}"
         display.say(f"watching {cameras}, journal {config.journal}{where}")
-        Daemon(watches, arrived, outbox, display, snapshots=config.snapshots is not None).run(stop)
+        Daemon(
+            watches,
+            arrived,
+            outbox,
+            display,
+            snapshots=config.snapshots is not None,
+            batch_wait_s=config.batch_wait_ms / 1e3,
+        ).run(stop)
         display.say("stopped")
 
 

@@ -150,14 +150,33 @@ def test_no_frames_begins_after_its_limit_and_ends_with_frames() -> None:
     assert told([e for s in after for e in detector.update(s).events]) == [("end", "no_frames")]
 
 
-@pytest.mark.parametrize(
-    ("time_s", "surprise"), [(0.0, 10.0), (-1.0, 10.0), (1.0, math.nan), (1.0, math.inf)]
-)
-def test_impossible_samples_are_refused(time_s: float, surprise: float) -> None:
+@pytest.mark.parametrize("time_s", [0.0, -1.0])
+def test_time_that_does_not_advance_is_refused(time_s: float) -> None:
     detector = Detector("cam", calibration(), WITHIN)
     detector.update(Sample(0.0, 10.0, np.zeros(2), health()))
     with pytest.raises(ValueError, match="cam: "):
-        detector.update(Sample(time_s, surprise, np.zeros(2), health()))
+        detector.update(Sample(time_s, 10.0, np.zeros(2), health()))
+
+
+@pytest.mark.parametrize(
+    ("surprise", "latent"),
+    [(math.nan, 0.0), (math.inf, 0.0), (-math.inf, 0.0), (10.0, math.nan), (10.0, math.inf)],
+)
+def test_a_score_that_is_not_finite_moves_nothing_and_hides_no_fault(surprise: float, latent: float) -> None:
+    """It used to end the daemon: the detector refused it with a ValueError that nobody caught."""
+    detector = Detector("cam", calibration(), WITHIN)
+    before = detector.update(Sample(0.0, 10.0, np.zeros(2), health()))
+    unscored = detector.update(Sample(0.1, surprise, np.full(2, latent), health()))
+    assert unscored.levels == before.levels
+    assert (unscored.verdict, unscored.events) == (Verdict.OK, ())
+    events = [
+        event
+        for i in range(2, 30)
+        for event in detector.update(
+            Sample(0.1 * i, surprise, np.full(2, latent), health(Fault.BLACK))
+        ).events
+    ]
+    assert [(e.phase, e.mode) for e in events] == [(Phase.START, "black")]
 
 
 @pytest.mark.parametrize("hold_s", [0.0, 0.5, 2.0])

@@ -13,12 +13,18 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.bundle import open_bundle
 from engines.decision import Calibration, Channel, Rule
 from engines.footage import Recording, find_drives
 from engines.rendered import Segment, render, write_video
+from engines.scripted import ScriptedEngine
 from monitor.detector import Detector, Sample
 from monitor.events import Phase
 from monitor.health import Health
+from monitor.output import ScoreFile
+from monitor.pipeline import Watched
+from monitor.replay import Trace
+from monitor.replay import replay as watch_drive
 
 ROOT = Path(__file__).resolve().parent.parent
 FPS, SIZE = 10.0, (320, 180)
@@ -144,3 +150,29 @@ def test_want_of_frames_that_lasts_to_the_end_ends_no_earlier_than_it_was_told()
     assert (start.phase, end.phase) == (Phase.START, Phase.END)
     assert end.end_s is not None
     assert end.end_s >= start.detected_s >= start.onset_s
+
+
+def test_scores_that_are_not_finite_are_counted_in_a_note_and_the_rest_goes_on(
+    recordings: Path, rendered_bundle: Path, tmp_path: Path
+) -> None:
+    bundle, trace = open_bundle(rendered_bundle), Trace("dark")
+    engine = ScriptedEngine(
+        (64, 64), bundle.manifest.dimensions, lambda frame: float("nan") if 20 <= frame < 29 else 0.0
+    )
+    with ScoreFile(tmp_path / "scores.csv") as file:
+        watched: list[bool] = []
+
+        def keep(one: Watched) -> None:
+            trace.add(one)
+            file.write(one)
+            watched.append(one.scored)
+
+        drive = find_drives([recordings / "dark.mp4"])[0]
+        recording = watch_drive(drive, bundle, engine, on_frame=keep, on_event=trace.tell, batch=16)
+    assert (len(watched), watched.count(False)) == (140, 9)
+    assert recording.notes == [
+        "9 frames got no finite score, the first at 2.0 s and the last at 2.8 s; only the camera's health was judged there"
+    ]
+    assert np.isnan(surprises(tmp_path / "scores.csv")).sum() == 9
+    assert np.isfinite(trace.channels["domain"]).all()
+    assert [event.mode for event in trace.events.values()] == ["black"]

@@ -1,0 +1,213 @@
+"""Eight live cameras on one engine: what batching by deadline changes, measured in alternation in one run.
+
+    python benchmarks/bench_cameras.py [--bundle BUNDLE] [--wait-ms 5] [--rounds 3] [--seconds 8] [--delay-ms MS]
+
+The cameras are synthetic (libavfilter), 10 to 30 frames/s at 640×360, 160 frames/s together. Every round
+watches them twice with the real daemon, once with ``batch_wait_ms = 0`` and once with the given wait, and counts
+from when every camera has had its first verdicts. Latency is from the arrival of a frame to its verdict, what it
+waited for its turn included; frames that were replaced by newer ones before their turn have none.
+
+With ``--delay-ms`` a scripted engine takes so long a call and a quarter of it a frame, as a GPU would, without
+using the processor. With a delay that the cameras overload, every camera should get the same share of scored
+frames, those excepted that send less than that; ``--largest`` then makes calls too small for all."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.bundle import Bundle, open_bundle
+from engines.engine import Engine
+from engines.frames import Frame, Image
+from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.scores import Features, Scores
+from engines.scripted import ScriptedEngine
+from monitor.config import CameraConfig
+from monitor.events import Event
+from monitor.pipeline import BATCH
+from monitor.run import Daemon, Loaded, Watch
+
+FPS = (10, 10, 15, 20, 20, 25, 30, 30)
+WARM_FRAMES = 5
+WORDS = ("calls/s", "scored/s", "latency p50 ms", "latency p99 ms", "processor ms a scored frame")
+
+
+class Counting:
+    """An engine, and how many calls it had."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.calls = engine, 0
+        self.name, self.precision, self.input_size = engine.name, engine.precision, engine.input_size
+
+    def score(self, images: Image) -> Scores:
+        self.calls += 1
+        return self.engine.score(images)
+
+    def features(self, images: Image) -> Features:
+        return self.engine.features(images)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class Timed(Watch):
+    """A camera that keeps how long its frames took from arrival to verdict."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.took_s: list[float] = []
+        super().__init__(*arguments)
+
+    def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
+        events = super().judge(frame, scores, row)
+        self.took_s.append(time.monotonic() - frame.arrival_s)
+        return events
+
+
+class Nowhere:
+    """Shows and delivers nothing."""
+
+    every_s = float("inf")
+
+    def put(self, message: object) -> None: ...
+
+    def event(self, event: object) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+    def status(self, rows: Sequence[object]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One watch of the cameras. scored: one number per camera; took_s: one per frame; cores: processors kept busy."""
+
+    seconds: float
+    calls: int
+    cores: float
+    scored: tuple[int, ...]
+    took_s: tuple[float, ...]
+
+    @property
+    def facts(self) -> tuple[float, ...]:
+        """In the order of WORDS."""
+        p50, p99 = np.percentile(self.took_s, [50, 99])
+        return (
+            self.calls / self.seconds,
+            sum(self.scored) / self.seconds,
+            1e3 * p50,
+            1e3 * p99,
+            1e3 * self.cores * self.seconds / sum(self.scored),
+        )
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--wait-ms", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--delay-ms", type=float)
+    parser.add_argument("--largest", type=int, default=BATCH)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.bundle or taught(Path(folder))
+        bundle = open_bundle(path)
+        engine: Engine = OnnxRuntimeEngine(bundle.model_path)
+        if options.delay_ms is not None:
+            delay_s = options.delay_ms / 1e3
+            engine = ScriptedEngine(
+                engine.input_size,
+                bundle.manifest.dimensions,
+                delay_s=delay_s,
+                delay_per_frame_s=delay_s / 4,
+            )
+        modes = {"no wait": 0.0, f"{options.wait_ms:g} ms": options.wait_ms / 1e3}
+        seen: dict[str, list[Seen]] = {name: [] for name in modes}
+        for _ in range(options.rounds):
+            for name, wait_s in modes.items():
+                seen[name].append(watch(bundle, engine, wait_s, options.largest, options.seconds))
+        tell(seen)
+
+
+def taught(folder: Path) -> Path:
+    """Render a drive and teach it."""
+    normal, bundle = folder / "normal.mp4", folder / "clip.bundle"
+    for arguments in (
+        ("render", "--out", normal, "--fps", "10", "--seconds", "60", "--seed", "1"),
+        ("fit", "--normal", normal, "--out", bundle),
+    ):
+        command = [sys.executable, "-m", "sightline", *map(str, arguments)]
+        subprocess.run(command, check=True, capture_output=True)
+    return bundle
+
+
+def watch(bundle: Bundle, engine: Engine, wait_s: float, largest: int, seconds: float) -> Seen:
+    """Watch the cameras for so many seconds."""
+    counting, arrived, stop = Counting(engine), threading.Event(), threading.Event()
+    loaded = Loaded(bundle, counting)
+    cameras = [
+        CameraConfig(name=f"camera{i}", url=f"lavfi:testsrc2=size=640x360:rate={fps}")
+        for i, fps in enumerate(FPS)
+    ]
+    watches = [Timed(camera, loaded, arrived) for camera in cameras]
+    daemon = Daemon(watches, arrived, Nowhere(), Nowhere(), batch_wait_s=wait_s, batch=largest)
+    thread = threading.Thread(target=daemon.run, args=(stop,))
+    thread.start()
+    try:
+        while min(len(watch.took_s) for watch in watches) < WARM_FRAMES:
+            time.sleep(0.05)
+        before, calls = [len(w.took_s) for w in watches], counting.calls
+        began_s, began_cpu_s = time.monotonic(), time.process_time()
+        time.sleep(seconds)
+        passed_s = time.monotonic() - began_s
+        took_s = [one.took_s[count:] for one, count in zip(watches, before, strict=True)]
+        return Seen(
+            passed_s,
+            counting.calls - calls,
+            (time.process_time() - began_cpu_s) / passed_s,
+            tuple(map(len, took_s)),
+            tuple(took for one in took_s for took in one),
+        )
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tell(seen: dict[str, list[Seen]]) -> None:
+    """Print the medians over the rounds of both modes, and the ratios between them."""
+    print("cameras' frames/s  " + " ".join(f"{fps:5}" for fps in FPS))
+    medians = {}
+    for name, rounds in seen.items():
+        rates = np.median([np.array(one.scored) / one.seconds for one in rounds], axis=0)
+        medians[name] = np.median([one.facts for one in rounds], axis=0)
+        print(f"{name:<8} scored/s  " + " ".join(f"{rate:5.1f}" for rate in rates))
+        shares = rates / np.array(FPS)
+        print(f"{'':9}share of a camera's own frames {shares.min():.2f} to {shares.max():.2f}")
+        print(
+            f"{'':9}least scored camera over most scored {rates.min() / rates.max():.2f}; "
+            f"{medians[name][1] / medians[name][0]:.1f} frames a call"
+        )
+        print(
+            f"{'':9}"
+            + ", ".join(f"{word} {fact:.1f}" for word, fact in zip(WORDS, medians[name], strict=True))
+        )
+    before, after = medians.values()
+    ratios = (f"{word} {ratio:.2f}" for word, ratio in zip(WORDS, after / before, strict=True))
+    print(f"with the wait over without, medians of {len(seen[name])} rounds: {', '.join(ratios)}")
+
+
+if __name__ == "__main__":
+    main()
