@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from engines.bundle import Bundle, open_bundle
-from engines.density import Kde, Mixture, within_precision
+from engines.density import Kde, Mixture, Tilted, within_precision
 from engines.errors import CalibrationError, InputError, OutputError, SightlineError
 from engines.footage import Recording, find_drives
 from engines.leave_out import rescored, still_threshold, without
@@ -248,8 +248,12 @@ def test_other_drives_leave_the_background_too(footage: Path, tmp_path: Path) ->
     left = without(bundle, {1})
     assert set(left.density.background_drives) == {-1, 0, 2}
     assert left.calibration == bundle.calibration
-    assert isinstance(left.density.background, Kde)
-    assert np.exp(left.density.background.log_weights).sum() == pytest.approx(1.0)
+    before, after = bundle.density.background, left.density.background
+    assert isinstance(before, Tilted)
+    assert isinstance(after, Tilted)
+    assert isinstance(after.density, Kde)
+    assert np.exp(after.density.log_weights).sum() == pytest.approx(1.0)
+    assert not np.allclose(before.direction, after.direction)
     np.testing.assert_array_equal(left.density.normal_drives, bundle.density.normal_drives)
 
 
