@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engines.errors import InputError
 from engines.footage import Drive, find_drives, fingerprint
+from monitor.report_words import count
 
 MANIFEST_COLUMNS = ("path", "label", "drive", "split")
 FAILURE_LABEL = "camera_failure"
@@ -98,7 +99,7 @@ def from_manifest(
             f"must have rows labelled {' or '.join(normal_labels)}, its labels are: {', '.join(sorted(labels))}",
             "name those that are normal with --normal-label",
         )
-    note = f"{failures} rows of the manifest show camera failures and were left out: --faults measures those"
+    note = f"{count(failures, 'row')} of camera failures in the manifest left out: --faults measures those"
     return cases, (note,) * bool(failures)
 
 

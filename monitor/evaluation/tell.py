@@ -51,7 +51,7 @@ def tell(say: Console, result: Evaluation) -> None:
 
 def _telling(result: Evaluation) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("frame by frame, drives weighing the same", no_wrap=True)
+    table.add_column("over frames, drives weigh the same", no_wrap=True)
     for heading in ("AUROC", "95 %", "AUPRC", "FPR95", "best F1"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_row(
