@@ -23,8 +23,12 @@ from engines.footage import Recording, find_drives
 from engines.leave_out import rescored, still_threshold, without
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.rendered import Segment, render, write_video
+from engines.scores import Scores
+from monitor.evaluation.baselines import Baselines
 from monitor.evaluation.cases import Case, checked, from_manifest, from_mvtec, from_paths
 from monitor.evaluation.command import evaluate_command
+from monitor.evaluation.unseen import Unseen
+from monitor.evaluation.watch import Watcher
 from training.fit_command import fit_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -348,6 +352,38 @@ def test_unreadable_and_constant_pictures_are_told_not_fatal(
     assert "grey: 20.png cannot be read as an image; it was left out" in result["notes"]
     assert result["per_drive"][1]["frames"] == 39
     assert result["per_drive"][1]["events"].get("freeze") == 1
+
+
+class Dropping:
+    """An engine whose scores are not finite for every ``nth`` frame."""
+
+    def __init__(self, engine: OnnxRuntimeEngine, nth: int) -> None:
+        self._engine, self._nth, self._count = engine, nth, 0
+        self.input_size = engine.input_size
+
+    def score(self, images: np.ndarray) -> Scores:
+        scores = self._engine.score(images)
+        numbers = self._count + np.arange(len(images))
+        self._count += len(images)
+        return replace(scores, surprise=np.where(numbers % self._nth == 0, np.nan, scores.surprise))
+
+
+@pytest.mark.parametrize("nth", [1, 10], ids=["every frame", "one in ten"])
+def test_scores_that_are_no_numbers_are_left_out_and_told(
+    nth: int, footage: Path, rendered_bundle: Path
+) -> None:
+    bundle = open_bundle(rendered_bundle)
+    cases = checked(from_paths([footage / "new"], [footage / "city" / "one.mp4"], stills=False))[0]
+    engine = Dropping(OnnxRuntimeEngine(bundle.model_path), nth)
+    watcher = Watcher(Unseen(bundle, cases), engine, Baselines(bundle), None)  # type: ignore[arg-type]
+    if nth == 1:
+        with pytest.raises(InputError, match="no finite one"):
+            watcher.watch(cases[1], lambda n: None)
+        return
+    outcome = watcher.watch(cases[1], lambda n: None)
+    assert len(outcome.domain) == 63
+    assert np.isfinite(outcome.domain).all()
+    assert outcome.notes == ("7 frames had no finite score",)
 
 
 def test_footage_given_twice_counts_once(footage: Path, tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.density import Floats
 from engines.engine import Engine
+from engines.errors import InputError
 from engines.footage import Recording
-from engines.frames import Frame
+from engines.frames import Frame, Image
 from engines.leave_out import still_threshold
 from engines.scores import Scores
 from monitor.evaluation.baselines import Baselines, BaselineScores
@@ -144,6 +145,79 @@ class _Gallery:
         )
 
 
+class _Drive:
+    """One drive that is being watched: its own stream, what goes on behind other drives, baselines, pictures."""
+
+    def __init__(self, case: Case, unseen: Unseen, baselines: Baselines, spliced: list[_Spliced]) -> None:
+        self.case, self._unseen, self._spliced = case, unseen, spliced
+        self._left_out = unseen.left_out(case)
+        self._bundle = unseen.bundle(self._left_out)
+        self.stream = Stream(case.name, self._bundle)
+        self._baseline = baselines.watch(self._left_out, case.ordered)
+        self._gallery = _Gallery(-1.0 if case.anomalous else 1.0)
+        self._events: dict[int, Event] = {}
+        self._told: dict[int, bytes] = {}
+        self._domain: list[Floats] = []
+        self._times_s: list[float] = []
+
+    @property
+    def end_s(self) -> float:
+        return self._times_s[-1]
+
+    @property
+    def step_s(self) -> float:
+        """The usual time between two frames."""
+        return float(np.median(np.diff(self._times_s))) if len(self._times_s) > 1 else 0.0
+
+    def take(self, frames: list[Frame], images: Image, scores: Scores) -> None:
+        """Take a batch of frames, their pictures stacked, and what the engine says of them."""
+        own = self._unseen.scores(scores, self._left_out)
+        domain = np.asarray(own.domain, np.float64)
+        self._domain.append(domain)
+        self._times_s += [frame.time_s for frame in frames]
+        self._baseline.add(frames, images)
+        for row, frame in enumerate(frames):
+            if np.isfinite(domain[row]):
+                self._gallery.add(frame, float(domain[row]))
+            if self.case.ordered:
+                self._hear(frame, self.stream.judge(frame, own, row).judged.events)
+        open_ones = [one for one in self._spliced if not one.over]
+        variants = {one.left_out: self._unseen.scores(scores, one.left_out) for one in open_ones}
+        for one in open_ones:
+            one.judge(frames, variants[one.left_out])
+
+    def _hear(self, frame: Frame, events: Sequence[Event]) -> None:
+        for event in events:
+            self._events[event.number] = event
+            if event.phase == Phase.START:
+                self._told[event.number] = jpeg(picture(frame, 2 * THUMBNAIL_PX))
+
+    def outcome(self, notes: Sequence[str]) -> Outcome:
+        """What it gave, once it is over; InputError where no frame had a score."""
+        domain = np.concatenate(self._domain)
+        finite = np.isfinite(domain)
+        if not finite.any():
+            raise InputError(
+                self.case.drive.path, "must have scores; the engine gave no finite one", "check the bundle"
+            )
+        for event in self.stream.detector.finish():
+            self._events[event.number] = event
+        unscored = int((~finite).sum())
+        return Outcome(
+            case=self.case,
+            left_out=self._left_out,
+            threshold=_threshold(self._bundle, self.case.ordered),
+            domain=domain[finite],
+            baselines=self._baseline.scores,
+            seconds=self.end_s + self.step_s if self.case.ordered else 0.0,
+            events=tuple(self._events[number] for number in sorted(self._events)),
+            told=self._told,
+            worst=self._gallery.worst_first(),
+            splices=tuple(one.result() for one in self._spliced if self.end_s >= SCENE_S),
+            notes=(*notes, *(f"{n} frames had no finite score" for n in (unscored,) if n)),
+        )
+
+
 class Watcher:
     """Watches cases one after another, normal ones first, so that there is something to splice behind."""
 
@@ -153,57 +227,16 @@ class Watcher:
 
     def watch(self, case: Case, advance: Callable[[int], None]) -> Outcome:
         """Watch one drive from its first to its last frame."""
-        left_out = self._unseen.left_out(case)
-        bundle = self._unseen.bundle(left_out)
-        stream = Stream(case.name, bundle)
         spliced = self._splices(case) if case.ordered else []
-        baseline = self._baselines.watch(left_out, case.ordered)
-        gallery = _Gallery(-1.0 if case.anomalous else 1.0)
-        events: dict[int, Event] = {}
-        told: dict[int, bytes] = {}
-        domain: list[Floats] = []
-        times_s: list[float] = []
+        drive = _Drive(case, self._unseen, self._baselines, spliced)
         recording = Recording(case.drive, self._engine.input_size, images_per_second=self._fps)
         for frames in _batches(recording):
             images = np.stack([frame.image for frame in frames])
-            scores = self._engine.score(images)
-            own = self._unseen.scores(scores, left_out)
-            domain.append(np.asarray(own.domain, np.float64))
-            times_s += [frame.time_s for frame in frames]
-            baseline.add(frames, images)
-            for row, frame in enumerate(frames):
-                gallery.add(frame, float(domain[-1][row]))
-                if not case.ordered:
-                    continue
-                for event in stream.judge(frame, own, row).judged.events:
-                    events[event.number] = event
-                    if event.phase == Phase.START:
-                        told[event.number] = jpeg(picture(frame, 2 * THUMBNAIL_PX))
-            variants = {
-                one.left_out: self._unseen.scores(scores, one.left_out) for one in spliced if not one.over
-            }
-            for one in spliced:
-                if not one.over:
-                    one.judge(frames, variants[one.left_out])
+            drive.take(frames, images, self._engine.score(images))
             advance(len(frames))
-        step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
         if case.ordered and not case.anomalous:
-            self._keep(case, stream, times_s[-1], step_s)
-        for event in stream.detector.finish():
-            events[event.number] = event
-        return Outcome(
-            case=case,
-            left_out=left_out,
-            threshold=_threshold(bundle, case.ordered),
-            domain=np.concatenate(domain),
-            baselines=baseline.scores,
-            seconds=times_s[-1] + step_s if case.ordered else 0.0,
-            events=tuple(events[number] for number in sorted(events)),
-            told=told,
-            worst=gallery.worst_first(),
-            splices=tuple(one.result() for one in spliced if times_s[-1] >= SCENE_S),
-            notes=tuple(recording.notes),
-        )
+            self._keep(case, drive.stream, drive.end_s, drive.step_s)
+        return drive.outcome(recording.notes)
 
     def _keep(self, case: Case, stream: Stream, end_s: float, step_s: float) -> None:
         """Keep the stream's state to splice behind, unless it is too short, or ends in an event or on the way to
