@@ -5,6 +5,9 @@ only can tell them apart by that, so that a data set's identity passes for leavi
 are mixed, a share of the pictures of all of them is cropped to one aspect, reduced to one resolution and compressed at
 one quality. It is augmentation and no more: density and thresholds are taught on frames as they come from a camera,
 and nothing at run time knows of it.
+What it can do is measured (tests/test_harmony.py): of the same footage in five formats, a nearest centroid on statistics of
+spectra names the format of .54 of the pictures, of .38 once all are harmonised, of .24 with ``height`` 48 and ``quality``
+30 (.20 is chance). It does not hide the camera: seven data sets are told as well after it as before.
 
 **Faults.** A network can be shown damaged pictures while it must answer with the undamaged ones (Vincent et al. 2008,
 denoising autoencoders). Off unless asked for: the latent of a network that sees through damage no longer tells it, and
