@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,9 @@ class Counting:
 
     def features(self, images: Image) -> Features:
         return self.engine.features(images)
+
+    def bare(self, images: Image) -> Callable[[], object]:
+        return self.engine.bare(images)
 
     def close(self) -> None:
         self.engine.close()

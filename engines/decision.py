@@ -23,11 +23,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.density import Floats
+from engines.density import Direct, Floats, LatentDensity
 from engines.errors import CalibrationError
 
 CHANNELS = ("domain", "departure")
 UNITS = {"domain": "nats", "departure": "× normal wander"}
+
+
+def units(density: LatentDensity) -> dict[str, str]:
+    """The channels' units under ``density``: a network's own score has no unit that is known."""
+    return UNITS | {"domain": "of the network's score"} if isinstance(density, Direct) else UNITS
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -44,8 +44,9 @@ class ScriptedEngine:
 
     def score(self, images: Image) -> Scores:
         """Return the next surprises of the script; frames that a real engine would refuse raise EngineError."""
-        count = len(checked(images, self.input_size))
-        time.sleep(self._delay_s + count * self._delay_per_frame_s)
+        images = checked(images, self.input_size)
+        count = len(images)
+        self.bare(images)()
         first = sum(self.batches)
         self.batches.append(count)
         surprise = np.array([self._script(n) for n in range(first, first + count)], np.float32)
@@ -56,6 +57,10 @@ class ScriptedEngine:
     def features(self, images: Image) -> Features:
         """There is no encoder to ask: EngineError."""
         raise EngineError("scripted engine", "has no features, it only scores", "open a bundle's engine")
+
+    def bare(self, images: Image) -> Callable[[], None]:
+        """The delay alone."""
+        return lambda: time.sleep(self._delay_s + len(images) * self._delay_per_frame_s)
 
     def close(self) -> None:
         """Nothing is held."""

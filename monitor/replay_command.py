@@ -15,7 +15,7 @@ import typer
 from engines import __version__
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
-from engines.decision import CHANNELS, UNITS
+from engines.decision import CHANNELS, units
 from engines.footage import Drive, Recording, find_drives
 from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.alerts import Model, alert
@@ -179,6 +179,7 @@ def _report(path: Path, bundle: Bundle, run: _Run) -> None:
     from monitor import report  # plotly takes a third of a second to load
 
     calibration = bundle.calibration
+    in_units = units(bundle.density.normal)
     thresholds = {name: calibration.channel(name).threshold for name in CHANNELS}
     recordings = []
     for trace in run.traces:
@@ -186,7 +187,7 @@ def _report(path: Path, bundle: Bundle, run: _Run) -> None:
         channels = tuple(
             report.ChannelTrace(
                 name,
-                UNITS.get(name, ""),
+                in_units.get(name, ""),
                 as_array(values),
                 None,
                 thresholds.get(name),

@@ -25,6 +25,7 @@ from engines.scores import Features
 from engines.verify import verify_engine
 from monitor.replay import replay
 from training.fit import DensityKind
+from training.teach import Lesson, teach
 from training.wrap import Wrapped, wrap
 from training.wrap_command import wrap_command
 
@@ -592,7 +593,22 @@ def test_a_score_that_cannot_reach_its_alarm_is_told(
     wrap_command(path, [footage / "highway.mp4"], tmp_path / "b", kind="score", **common)  # type: ignore[arg-type]
     calibration = open_bundle(tmp_path / "b").calibration
     assert calibration.channel("domain").threshold > 1.0
-    assert "below the alarm" in "".join(capsys.readouterr()).replace("\n", " ")
+    said = "".join(capsys.readouterr()).replace("\n", " ")
+    assert "below the alarm" in said
+    assert "of the network's score" in said
+    assert "nats" not in said
+
+
+@pytest.mark.parametrize(("relative", "where"), [(None, "other footage"), (True, "--relative")])
+def test_a_score_is_not_compared_with_a_background(
+    relative: bool | None, where: str, drives: list[Drive], tmp_path: Path
+) -> None:
+    """The score less itself is 0: every frame of every recording used to lie at the centre of the domain."""
+    lesson = Lesson(DensityKind.DIRECT, relative)
+    other = drives if relative is None else []
+    with pytest.raises(InputError, match=f"{where}: needs a density to compare by"):
+        teach(tmp_path / "b", ("score", onnx.ModelProto(), None), drives, other, lesson)
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from engines import __version__
 from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
-from engines.decision import CHANNELS, UNITS, Rule
+from engines.decision import CHANNELS, Rule, units
 from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection, Tilted
 from engines.encoders import Background
-from engines.errors import EngineError
+from engines.errors import EngineError, InputError
 from engines.footage import Drive, fingerprint
 from engines.frames import Image
 from engines.graph import fuse, input_size, keeps_length, late_shape
@@ -59,6 +59,12 @@ def teach(
     returns."""
     check_target(out)
     lesson = lesson or Lesson()
+    if lesson.density == DensityKind.DIRECT and (other or lesson.relative):
+        raise InputError(
+            "other footage" if other else "--relative",
+            "needs a density to compare by; a network's own score (density direct) has none, and less itself it is 0",
+            "leave it out, or choose another --density",
+        )
     name, model, background = encoder
     input_size(model)
     late_shape(model)
@@ -140,8 +146,9 @@ def tell(say: Console, bundle: Bundle) -> None:
     say.print(
         f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average"
     )
+    in_units = units(bundle.density.normal)
     for channel in (calibration.channel(name) for name in CHANNELS):
-        unit = UNITS[channel.name]
+        unit = in_units[channel.name]
         say.print(
             f"         {channel.name:<9} typically {channel.typical:.2f}, alarm above {channel.threshold:.2f} {unit}"
         )
