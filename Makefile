@@ -12,7 +12,7 @@ SIGHTLINE := .venv-demo/bin/sightline
 
 .venv-test/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet -e '.[dev]'
+	.venv-test/bin/python -m pip install --quiet -e '.[dev,train,openvino,tensorrt-rtx,parquet]'
 	touch $@
 
 # Render ten ordinary drives and one with surprises, learn from the ten, watch the one.
@@ -31,9 +31,10 @@ demo: .venv-demo/installed
 	@echo && .venv-demo/bin/python benchmarks/check_planted.py $(DEMO)/drive.truth.json $(DEMO)/events.jsonl
 
 # Debian packages give the tests a real RTSP server and a real browser; without them those tests say so and skip.
+# One thread for torch's small networks: on a busy machine its threads wait for each other far longer than they work.
 test: .venv-test/installed
 	sh tests/install-debian-packages.sh
-	.venv-test/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check .
@@ -43,6 +44,9 @@ lint: .venv-test/installed
 
 bench: .venv-test/installed
 	.venv-test/bin/python benchmarks/bench_replay.py
+	.venv-test/bin/python benchmarks/bench_cameras.py
+	.venv-test/bin/python benchmarks/bench_kde_fit.py
+	.venv-test/bin/python benchmarks/simulate_budget.py
 
 clean:
 	rm -rf .venv-demo .venv-test $(DEMO)
