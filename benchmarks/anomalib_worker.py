@@ -1,0 +1,92 @@
+"""anomalib's DFKDE behind a pipe, for ``bench_anomalib.py``, which starts it with the Python that has anomalib.
+
+One JSON request a line on standard input, one JSON answer a line on standard output: ``{"run": NAME, "batch": N}``
+scores N pictures of 1280×720 and answers ``{"seconds": S}``. The first line it writes names what it can run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openvino
+import torch
+from anomalib.deploy import OpenVINOInferencer
+from anomalib.models import Dfkde
+
+SIZE, DECODED = (256, 256), (720, 1280)
+FEATURES, POINTS = 512, 2000
+Run = Callable[[np.ndarray], object]
+
+
+def main() -> None:
+    """Prepare all, then answer until standard input ends."""
+    # What exporters print belongs elsewhere than into the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    model = Dfkde(backbone="resnet18", layers=("layer4",), pre_trained=False)
+    model.model.classifier.fit(torch.randn(POINTS, FEATURES).abs())
+    model.eval()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = prepared(model, Path(folder))
+        pictures = np.random.default_rng(0).integers(0, 256, (16, *DECODED, 3)).astype(np.uint8)
+        version = importlib.metadata.version("anomalib")
+        print(json.dumps({"version": version, "runs": list(runs)}), file=answers, flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            run, batch = runs[request["run"]], pictures[: request["batch"]]
+            began_s = time.perf_counter()
+            run(batch)
+            print(json.dumps({"seconds": time.perf_counter() - began_s}), file=answers, flush=True)
+
+
+def prepared(model: Dfkde, folder: Path) -> dict[str, Run]:
+    """Its torch path and its OpenVINO export, each with its own way of resizing and with ours, which is faster."""
+
+    def in_torch(pictures: np.ndarray) -> object:
+        with torch.inference_mode():
+            return model(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0)
+
+    runs: dict[str, Run] = {
+        "torch, its resize": in_torch,
+        "torch, our resize": lambda pictures: in_torch(resized(pictures)),
+    }
+    for size, resize in ((DECODED, "its"), (SIZE, "our")):
+        # Its stock export loops over as many pictures as the example had; with a fixed shape that is one.
+        fixed = {"dynamic_axes": None, "dynamic_shapes": None}
+        path = model.to_openvino(folder / resize, input_size=size, onnx_kwargs=fixed)
+        for name, config in (("f32", {"INFERENCE_PRECISION_HINT": "f32"}), ("by default", {})):
+            compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 2, **config})
+            hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+            label = name if name == "f32" else f"{name} ({hint})"
+            runs[f"openvino {label}, {resize} resize"] = one_by_one(compiled, resize == "our")
+    return runs
+
+
+def one_by_one(compiled: openvino.CompiledModel, reduce: bool) -> Run:
+    """Score pictures one at a time, prepared as anomalib's inferencer does."""
+
+    def run(pictures: np.ndarray) -> object:
+        ready = resized(pictures) if reduce else pictures
+        return [compiled(OpenVINOInferencer.pre_process(picture)) for picture in ready]
+
+    return run
+
+
+def resized(pictures: np.ndarray) -> np.ndarray:
+    """As Sightline reduces decoded pictures."""
+    height, width = SIZE
+    return np.stack([cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures])
+
+
+if __name__ == "__main__":
+    main()

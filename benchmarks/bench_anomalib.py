@@ -1,0 +1,237 @@
+"""Beside anomalib's DFKDE: the same network at the same size on the same two cores, alternating in one run.
+
+    python benchmarks/bench_anomalib.py --anomalib-python anomalib/bin/python [--rounds 15]
+
+That Python lives in an environment of its own, for anomalib pins what Sightline does not:
+
+    python -m venv anomalib
+    anomalib/bin/pip install anomalib openvino onnx onnxscript timm
+
+Sightline's side needs the extras ``train`` and ``openvino``. Both sides begin with a decoded 1280×720 picture (a
+numpy array, uint8) and end with its score: reduced to 256×256, normalised, resnet18 to its last layer, the average of
+that, 16 principal components, a kernel density on 2000 points. Weights and pictures are random: this is about speed
+alone. All have two threads.
+
+anomalib prepares a picture in two ways here: as it does itself (its OpenVINO export resizes inside the graph, its
+torch path with an antialiasing filter), and reduced as Sightline reduces it, by OpenCV's area average, which is faster.
+Ratios are against the faster one, and judged by the best rounds: a busy machine delays whomever it pleases, but makes
+nobody faster. Its OpenVINO export takes one picture a call; a batch is one after another. Left
+alone, OpenVINO computes in bf16 where the processor can, and so it is shown in both.
+
+The road encoder that ships reads 144×96 and is set against anomalib's torch path: what a user gets who takes each
+as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from engines.density import Kde, Projection
+from engines.encoders import DEFAULT, open_encoder
+from engines.engine import Engine, Precision
+from engines.frames import Image
+from engines.graph import fuse
+from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.open_vino import OpenVino
+from engines.scores import Density
+from training.export import to_onnx
+
+SIZE, DECODED = (256, 256), (720, 1280)
+CELLS, FEATURES, DIMENSIONS, POINTS = 64, 512, 16, 2000
+THREADS = 2
+Run = Callable[[int], float]
+"""From a number of pictures to the seconds that scoring them took."""
+
+
+class ResNet18(nn.Module):
+    """uint8 N×256×256×3 -> the last layer's map, N×512×8×8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = torchvision.models.resnet18(weights=None).eval()
+        self.trunk = nn.Sequential(*list(network.children())[:-2])
+        self.register_buffer("mean", torch.tensor((123.675, 116.28, 103.53)).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor((58.395, 57.12, 57.375)).view(3, 1, 1))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        x = frames.float().permute(0, 3, 1, 2)
+        late: Tensor = self.trunk((x - self.mean) / self.deviation)
+        return late
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--anomalib-python", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    ours = sightline()
+    with anomalib(options.anomalib_python) as (version, theirs):
+        runs = {f"sightline {n}": r for n, r in ours.items()} | {
+            f"anomalib {n}": r for n, r in theirs.items()
+        }
+        print(
+            f"1280×720 pictures to scores, {THREADS} threads each, anomalib {version}, {options.rounds} alternating rounds"
+        )
+        for batch in (1, 16):
+            compare(runs, batch, options.rounds)
+
+
+def sightline() -> dict[str, Run]:
+    """Our engines, by what they are."""
+    torch.manual_seed(0)
+    resnet = fuse(to_onnx(ResNet18(), SIZE, ["late"]), density(CELLS, FEATURES))
+    pictures = np.random.default_rng(0).integers(0, 256, (16, *DECODED, 3)).astype(np.uint8)
+    engines: dict[str, Engine] = {
+        "resnet18 onnxruntime fp32": OnnxRuntimeEngine(resnet.SerializeToString(), THREADS),
+        "resnet18 openvino fp32": openvino(resnet, Precision.FP32),
+    }
+    if "bf16" in processor_flags():
+        engines["resnet18 openvino bf16"] = openvino(resnet, Precision.BF16)
+    engines["road encoder onnxruntime fp32"] = OnnxRuntimeEngine(road().SerializeToString(), THREADS)
+    return {name: timed(engine, pictures) for name, engine in engines.items()}
+
+
+def openvino(model: onnx.ModelProto, precision: Precision) -> Engine:
+    """An engine of OpenVINO, which takes as many threads as there are cores."""
+    library = OpenVino()
+    return library.load(library.build(model, precision), precision)
+
+
+def processor_flags() -> str:
+    """What Linux says the processor can do; empty elsewhere."""
+    file = Path("/proc/cpuinfo")
+    return file.read_text() if file.is_file() else ""
+
+
+def density(cells: int, features: int) -> Density:
+    """Random, of the shape that anomalib's has."""
+    random = np.random.default_rng(0)
+    basis = np.linalg.qr(random.normal(size=(features, DIMENSIONS)))[0]
+    projection = Projection(np.zeros(features), basis, np.ones(DIMENSIONS), unit=False)
+    kde = Kde(random.normal(size=(POINTS, DIMENSIONS)), np.full(POINTS, -np.log(POINTS)), 0.5)
+    average = np.full((cells, 1), 1.0 / cells)
+    return Density(average, projection, kde, None, None, None, np.eye(DIMENSIONS))
+
+
+def road() -> onnx.ModelProto:
+    """The encoder that ships, with its own projection and background."""
+    _, model, background = open_encoder(DEFAULT)
+    assert background is not None
+    projection, broad = background.projection, background.density
+    within = np.eye(8)
+    return fuse(model, Density(background.pooling, projection, broad, broad, None, None, within))
+
+
+def timed(engine: Engine, pictures: Image) -> Run:
+    """Reduce and score."""
+    height, width = engine.input_size
+
+    def run(count: int) -> float:
+        began_s = time.perf_counter()
+        reduced = [
+            cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in pictures[:count]
+        ]
+        engine.score(np.stack(reduced).astype(np.uint8, copy=False))
+        return time.perf_counter() - began_s
+
+    return run
+
+
+@contextmanager
+def anomalib(python: Path) -> Iterator[tuple[str, dict[str, Run]]]:
+    """Its version and what the worker can run."""
+    worker = Path(__file__).with_name("anomalib_worker.py")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [str(python), str(worker)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            hello = process.stdout.readline()
+            if not hello:
+                errors.seek(0)
+                sys.exit(
+                    f"{python}: {worker.name} ended at once: {errors.read().strip().rpartition(chr(10))[2]}"
+                )
+            offered = json.loads(hello)
+            yield offered["version"], {name: asking(process, name) for name in offered["runs"]}
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+def asking(process: subprocess.Popen[str], name: str) -> Run:
+    """Have the worker run what it calls ``name``."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    requests, answers = process.stdin, process.stdout
+
+    def run(count: int) -> float:
+        requests.write(json.dumps({"run": name, "batch": count}) + "\n")
+        requests.flush()
+        return float(json.loads(answers.readline())["seconds"])
+
+    return run
+
+
+def compare(runs: dict[str, Run], batch: int, rounds: int) -> None:
+    """Alternate all, print frames/s, and the ratios that were promised."""
+    took_s: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run(batch)
+    for _ in range(rounds):
+        for name, run in runs.items():
+            took_s[name].append(run(batch))
+    print(f"\nbatch {batch}")
+    for name, seconds in took_s.items():
+        print(
+            f"  {name:<48} {batch / statistics.median(seconds):7.1f} frames/s median, {batch / min(seconds):7.1f} best"
+        )
+
+    def ratios(ours: str, theirs: str) -> tuple[float, float]:
+        """Of the best rounds, and the median of the rounds' own ratios, over anomalib's faster way of resizing."""
+        fastest = min((n for n in took_s if n.startswith(theirs)), key=lambda n: min(took_s[n]))
+        own = statistics.median(b / a for a, b in zip(took_s[ours], took_s[fastest], strict=True))
+        return min(took_s[fastest]) / min(took_s[ours]), own
+
+    for ours, theirs, target in (
+        ("sightline resnet18 onnxruntime fp32", "anomalib torch", 2.0),
+        ("sightline resnet18 openvino fp32", "anomalib torch", 2.0),
+        ("sightline resnet18 onnxruntime fp32", "anomalib openvino f32", 1.0),
+        ("sightline resnet18 openvino fp32", "anomalib openvino f32", 1.0),
+        ("sightline resnet18 openvino bf16", "anomalib openvino by default (bf16)", 1.0),
+        ("sightline road encoder onnxruntime fp32", "anomalib torch", 10.0),
+    ):
+        if ours in took_s and any(name.startswith(theirs) for name in took_s):
+            best, median = ratios(ours, theirs)
+            print(
+                f"  {ours} over {theirs}: {best:.2f} × of the best rounds, {median:.2f} × median "
+                f"(target {target:g}, {'met' if best >= target else 'missed'})"
+            )
+
+
+if __name__ == "__main__":
+    main()
