@@ -21,6 +21,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from engines.decoding import ON_PROCESSOR, CannotDecodeError, Decoding
 from engines.errors import InputError
 from engines.frames import Frame, Image
 from engines.planes import planes, rgb_planes
@@ -125,8 +126,8 @@ class Recording:
     """The frames of one drive, reduced to ``size`` (height, width), every one of them in order.
 
     Iterating yields Frames with strictly increasing ``time_s``. ``every_s`` keeps only the first frame of
-    each such interval. After iteration ``notes`` tells what was damaged (a truncated file, unreadable images)
-    and ``frames`` how many were read."""
+    each such interval. decoding: of a video, see ``engines.decoding``. After iteration ``notes`` tells what was
+    damaged (a truncated file, unreadable images) and ``frames`` how many were read."""
 
     def __init__(
         self,
@@ -135,8 +136,9 @@ class Recording:
         *,
         every_s: float = 0.0,
         images_per_second: float | None = None,
+        decoding: Decoding = ON_PROCESSOR,
     ) -> None:
-        self.drive, self.size, self.every_s = drive, size, every_s
+        self.drive, self.size, self.every_s, self.decoding = drive, size, every_s, decoding
         self.images_per_second = images_per_second or IMAGES_PER_SECOND
         self.notes: list[str] = []
         self.frames = 0
@@ -173,8 +175,10 @@ class Recording:
             return int(seconds * float(stream.average_rate or 0))
 
     def _video(self) -> Iterator[Frame]:
-        with _opened(self.drive.path) as container:
+        with _opened(self.drive.path, self.decoding) as container:
             stream = container.streams.video[0]
+            fallback = self.decoding.fallback(container)
+            self.notes += [fallback] if fallback is not None else []
             stream.thread_type = "AUTO"
             step_s = 1.0 / float(stream.average_rate or 25)
             first_s: float | None = None
@@ -239,9 +243,11 @@ def _u8(array: object) -> Image:
     return np.asarray(array, np.uint8)
 
 
-def _opened(path: Path) -> av.container.InputContainer:
+def _opened(path: Path, decoding: Decoding = ON_PROCESSOR) -> av.container.InputContainer:
     try:
-        container = av.open(str(path))
+        container = decoding.open(str(path))
+    except CannotDecodeError as error:
+        raise InputError(path, str(error), "use --decode auto or cpu") from error
     except (av.error.FFmpegError, OSError) as error:
         reason = (
             "the file is empty"

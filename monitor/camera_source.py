@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import av
 from av.container import InputContainer
 
+from engines.decoding import ON_PROCESSOR, Decoding
 from engines.errors import ConfigError
 
 # These deliver pictures as they happen. All else (HLS segments, files) comes in bursts and must be paced.
@@ -37,12 +38,15 @@ class CameraSource:
     options: Mapping[str, str] = field(default_factory=dict)
     loop: bool = False
 
-    def open(self, timeouts: tuple[float, float]) -> InputContainer:
+    def open(self, timeouts: tuple[float, float], decoding: Decoding = ON_PROCESSOR) -> InputContainer:
         """Open the source; ``timeouts`` in seconds are for opening and for each read.
 
-        Raises av.FFmpegError when it can't be opened in time and ValueError when it carries no video.
+        Raises av.FFmpegError when it can't be opened in time and ValueError when it carries no video, or none that can
+        be decoded where it must be.
         """
-        container = av.open(self.address, format=self.demuxer, options=dict(self.options), timeout=timeouts)
+        container = decoding.open(
+            self.address, format=self.demuxer, options=dict(self.options), timeout=timeouts
+        )
         if not container.streams.video:
             container.close()
             raise ValueError("it carries no video stream")

@@ -13,6 +13,7 @@ import msgspec
 import msgspec.toml
 from msgspec import Meta
 
+from engines.decoding import Decode
 from engines.errors import ConfigError, EndpointError, OutputError
 from monitor.camera_source import parse
 from monitor.wire import catchup_endpoint, is_local
@@ -40,6 +41,7 @@ class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     read_timeout_s: Seconds = 3.0
     rtsp_transport: Literal["tcp", "udp", "udp_multicast", "http"] = "tcp"
     options: dict[str, str] = {}
+    decode: Decode = Decode.CPU
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -212,6 +214,8 @@ def _complaint(path: Path, message: str) -> ConfigError:
         return ConfigError(
             f"{path}: {key}", f"must be {match[1]} {float(match[2]):g} {unit}, is not", "correct it"
         )
+    if key.endswith("decode"):
+        return ConfigError(f"{path}: {key}", f"must be {', '.join(Decode)}: {text}", "correct it")
     if key.endswith("rtsp_transport"):
         return ConfigError(f"{path}: {key}", f"must be tcp, udp, udp_multicast or http: {text}", "correct it")
     return ConfigError(f"{path}: {key}" if key else path, text, "see docs/run.md")

@@ -19,6 +19,7 @@ from enum import StrEnum
 import av
 from av.container import InputContainer
 
+from engines.decoding import ON_PROCESSOR, Decoding
 from engines.errors import EndpointError
 from engines.footage import to_frame
 from engines.frames import Frame
@@ -87,7 +88,9 @@ class LiveCamera:
     startup_grace_s: how long a camera may stay without a first picture before it counts as LOST or STALE.
     picture_timeout_s: a link that carries packets but no picture for so long is built anew.
     arrived: set at each new frame, so that one loop can wait for many cameras.
-    rng: draws the reconnection delays.
+    decoding: where to decode. rng: draws the reconnection delays.
+
+    ``fallback`` says why pictures are decoded on the processor although the GPU was asked for; None if they are not.
 
     The thread is a daemon because some reads can't be interrupted: ``close`` returns within 2 s whatever
     the read does, and the thread ends when the read returns, by the open or read timeout at the latest. A
@@ -107,11 +110,13 @@ class LiveCamera:
         picture_timeout_s: float = 15.0,
         rtsp_transport: str = "tcp",
         options: Mapping[str, str] | None = None,
+        decoding: Decoding = ON_PROCESSOR,
         arrived: threading.Event | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.name, self.url, self.size = name, url, size
-        self._source = parse(name, url, rtsp_transport, options or {})
+        self._source, self._decoding = parse(name, url, rtsp_transport, options or {}), decoding
+        self.fallback: str | None = None
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
         self._stale_after_s, self._startup_grace_s = stale_after_s, startup_grace_s
         self._picture_timeout_s = picture_timeout_s
@@ -204,7 +209,8 @@ class LiveCamera:
         """Open the camera and read it until that fails, however it does."""
         begun = time.monotonic()
         try:
-            with self._source.open((self._open_timeout_s, self._read_timeout_s)) as container:
+            timeouts = (self._open_timeout_s, self._read_timeout_s)
+            with self._source.open(timeouts, self._decoding) as container:
                 self._link(container)
                 self._receive(container)
                 if not self._stop.is_set():
@@ -219,6 +225,7 @@ class LiveCamera:
 
     def _link(self, container: InputContainer) -> None:
         rate = container.streams.video[0].average_rate
+        self.fallback = self._decoding.fallback(container)
         with self._lock:
             self._linked = True
             if rate and not self._period_s:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engines.bundle import Bundle
+from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.footage import Drive, Recording
 from engines.frames import Frame
@@ -78,10 +79,11 @@ def replay(
     realtime: bool = False,
     images_per_second: float | None = None,
     batch: int,
+    decoding: Decoding = ON_PROCESSOR,
 ) -> Recording:
     """Watch one drive from its first to its last frame; returns the recording, whose notes tell of damage and
     of frames that could not be scored."""
-    recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
+    recording = Recording(drive, engine.input_size, images_per_second=images_per_second, decoding=decoding)
     stream, unscored = Stream(drive.name, bundle), Unscored()
     frames: Iterable[Frame] = _paced(recording) if realtime else recording
     for watched in watch(frames, engine, stream, 1 if realtime else batch):

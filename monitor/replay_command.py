@@ -16,6 +16,7 @@ from engines import __version__
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
 from engines.decision import CHANNELS, units
+from engines.decoding import Decode, Decoding, decoding
 from engines.footage import Drive, Recording, find_drives
 from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.alerts import Model, alert
@@ -56,6 +57,9 @@ def replay_command(
         float | None, typer.Option(min=0.1, help="Images per second of folders of images (10 if not given).")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Frames scored per call.")] = BATCH,
+    decode: Annotated[
+        Decode, typer.Option(help="Where videos are decoded; auto: on an NVIDIA GPU if there is one.")
+    ] = Decode.CPU,
 ) -> None:
     """Watch recordings and print what happens in them.
 
@@ -64,11 +68,14 @@ def replay_command(
         sightline replay drive.mp4 --bundle highway.bundle --report drive.html
     """
     check_outputs(scores, events, report)
+    decoder = decoding(decode)
     opened = open_bundle(bundle)
     drives = find_drives(paths)
     engine = OnnxRuntimeEngine(opened.model_path)
     with ExitStack() as stack:
-        run = _Run(opened, engine, fps, realtime, batch, pictures=report is not None)
+        run = _Run(opened, engine, fps, realtime, batch, pictures=report is not None, decoding=decoder)
+        if decoder.reason:
+            run.say.print(decoder.reason)
         run.score_file = stack.enter_context(ScoreFile(scores)) if scores is not None else None
         run.event_file = stack.enter_context(whole_file(events)) if events is not None else None
         if publish is not None:
@@ -94,9 +101,10 @@ class _Run:
         batch: int,
         *,
         pictures: bool,
+        decoding: Decoding,
     ) -> None:
         self.bundle, self.engine, self.fps, self.realtime, self.batch = bundle, engine, fps, realtime, batch
-        self.pictures = pictures
+        self.pictures, self.decoding = pictures, decoding
         self.say = console()
         self.score_file: ScoreFile | None = None
         self.event_file: IO[str] | None = None
@@ -124,7 +132,7 @@ class _Run:
 
             recording = replay(
                 drive, self.bundle, self.engine, on_frame=on_frame, on_event=lambda e: self._event(trace, e),
-                realtime=self.realtime, images_per_second=self.fps, batch=self.batch,
+                realtime=self.realtime, images_per_second=self.fps, batch=self.batch, decoding=self.decoding,
             )  # fmt: skip
         trace.notes = tuple(recording.notes)
         for note in recording.notes:

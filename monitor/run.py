@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from engines.bundle import Bundle
+from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.frames import Frame
 from engines.scores import Scores
@@ -98,7 +99,13 @@ class Watch:
     time line too. arrived: set at each new frame.
     """
 
-    def __init__(self, config: CameraConfig, loaded: Loaded, arrived: threading.Event) -> None:
+    def __init__(
+        self,
+        config: CameraConfig,
+        loaded: Loaded,
+        arrived: threading.Event,
+        decoding: Decoding = ON_PROCESSOR,
+    ) -> None:
         self.config, self.loaded, self.model = config, loaded, loaded.model
         self.open: Event | None = None
         self.scored = 0
@@ -119,6 +126,7 @@ class Watch:
             startup_grace_s=config.startup_grace_s,
             rtsp_transport=config.rtsp_transport,
             options=config.options,
+            decoding=decoding,
             arrived=arrived,
         )
 
@@ -149,7 +157,9 @@ class Watch:
         self.scored += watched.scored
         height, width = frame.luma.shape
         first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
-        self.notes = tuple(note for note in (first, self._unscored.note(watched)) if note is not None)
+        fallback = None if self._judged else self.live.fallback
+        told = (first, fallback, self._unscored.note(watched))
+        self.notes = tuple(note for note in told if note is not None)
         self._judged = True
         # A picture that was held up on its way may be older than the moment its absence was told.
         return self._follow(_not_before(event, event.detected_s) for event in watched.judged.events)

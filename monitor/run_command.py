@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from engines.bundle import open_bundle
+from engines.decoding import Decoding, decoding
 from engines.errors import BundleError, EngineError, InputError, OutputError, masked
 from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.config import Config, check_folders, load_config
@@ -41,11 +42,12 @@ def run(
         loaded = load_config(config)
         check_folders(config, loaded)
         models = load_models(config, loaded)
+        decoders = choose_decoders(config, loaded)
         if check:
             _check_journal(config, loaded)
             typer.echo(_summary(config, loaded))
         else:
-            watch(loaded, models, stop)
+            watch(loaded, models, decoders, stop)
             _leave()
 
 
@@ -66,8 +68,21 @@ def load_models(path: Path, config: Config) -> list[Loaded]:
     return [opened[camera.bundle.resolve()] for camera in config.camera if camera.bundle is not None]
 
 
-def watch(config: Config, models: Sequence[Loaded], stop: threading.Event) -> None:
-    """Watch the cameras of ``config``, ``models`` being theirs in order, until ``stop`` is set."""
+def choose_decoders(path: Path, config: Config) -> list[Decoding]:
+    """Settle where each camera is decoded; errors name the file and the key."""
+    decoders = []
+    for index, camera in enumerate(config.camera):
+        try:
+            decoders.append(decoding(camera.decode))
+        except EngineError as error:
+            raise EngineError(f"{path}: camera[{index}].decode", error.problem, error.remedy) from error
+    return decoders
+
+
+def watch(
+    config: Config, models: Sequence[Loaded], decoders: Sequence[Decoding], stop: threading.Event
+) -> None:
+    """Watch the cameras of ``config``, ``models`` and ``decoders`` being theirs in order, until ``stop`` is set."""
     with ExitStack() as stack:
         display = stack.enter_context(screen())
         session = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
@@ -77,8 +92,10 @@ def watch(config: Config, models: Sequence[Loaded], stop: threading.Event) -> No
         stack.callback(outbox.close)
         arrived = threading.Event()
         watches = []
-        for camera, model in zip(config.camera, models, strict=True):
-            watches.append(Watch(camera, model, arrived))
+        for reason in dict.fromkeys(decoder.reason for decoder in decoders if decoder.reason):
+            display.log(reason)
+        for camera, model, decoder in zip(config.camera, models, decoders, strict=True):
+            watches.append(Watch(camera, model, arrived, decoder))
             stack.callback(watches[-1].live.close, 0.0)
         where = f", publishing on {outbox.endpoint}" if outbox.endpoint else ""
         cameras = f"{len(watches)} camera{'s' * (len(watches) != 1)}"

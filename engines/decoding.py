@@ -1,0 +1,97 @@
+"""Where video is decoded: on the processor, or by a GPU's own decoder (NVDEC, through libav).
+
+Pictures come back to the processor's memory either way, since the health checks look at luma and chroma at the camera's
+own resolution there. H.264, HEVC, VP9 and AV1 prescribe every bit of a decoded picture, and ``engines.footage`` makes the
+same Frame of the GPU's layout (nv12) as of the processor's (yuv420p), so that scores do not depend on it. libav decodes
+on the GPU what the GPU has a decoder for; the rest stays on the processor under ``auto``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import av
+from av.codec import Codec
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+
+from engines.errors import EngineError, first_line
+
+LEAST_PYAV = (18, 1)
+"""Before, pictures from a GPU lost their colour tags, and with them their colours (PyAV issue 2231)."""
+
+_PROBE = "h264"
+"""What every decoder of NVIDIA's can decode."""
+
+
+class Decode(StrEnum):
+    """Where to decode. AUTO: on the GPU where that is possible. CUDA: there or not at all."""
+
+    CPU = "cpu"
+    AUTO = "auto"
+    CUDA = "cuda"
+
+
+class CannotDecodeError(ValueError):
+    """The GPU has no decoder for any video in a file or stream that must be decoded on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What was settled. accelerator: for libav; None for the processor. must: whether the processor may not step in.
+    reason: why ``auto`` came to decode on the processor, in a few words."""
+
+    accelerator: HWAccel | None = None
+    must: bool = False
+    reason: str = ""
+
+    def open(self, file: str, **options: Any) -> InputContainer:
+        """Open ``file`` as ``av.open`` does, with the same errors, and CannotDecodeError."""
+        try:
+            container: InputContainer = av.open(file, hwaccel=self.accelerator, **options)
+        except av.FFmpegError:
+            raise
+        except RuntimeError as error:
+            raise CannotDecodeError("must be video that the GPU has a decoder for, is none") from error
+        return container
+
+    def fallback(self, container: InputContainer) -> str | None:
+        """Say that the video of ``container`` is decoded on the processor although it might have been on the GPU."""
+        context = container.streams.video[0].codec_context
+        if self.accelerator is None or context.is_hwaccel:
+            return None
+        return f"decoded on the processor: the GPU has no decoder for {context.name}"
+
+
+ON_PROCESSOR = Decoding()
+
+
+def decoding(wanted: Decode) -> Decoding:
+    """Settle where to decode; CUDA where that is impossible raises EngineError. A GPU is only looked for when asked."""
+    if wanted == Decode.CPU:
+        return ON_PROCESSOR
+    problem = _problem()
+    if not problem:
+        must = wanted == Decode.CUDA
+        return Decoding(HWAccel("cuda", allow_software_fallback=not must), must)
+    if wanted == Decode.CUDA:
+        raise EngineError("decode cuda", f"must find a GPU that decodes, but {problem}", "use auto or cpu")
+    return Decoding(reason=f"decoding on the processor: {problem}")
+
+
+@cache
+def _problem() -> str:
+    """Why nothing can be decoded on a GPU here; empty where it can. Looked up once in a process."""
+    found = tuple(int(part) for part in av.__version__.split(".")[:2] if part.isdigit())
+    if found < LEAST_PYAV:
+        return f"PyAV {av.__version__} loses colours there (18.1 does not)"
+    try:
+        HWAccel("cuda").create(Codec(_PROBE, "r"))
+    except NotImplementedError:
+        return "this build of libav was made without it"
+    except av.FFmpegError as error:
+        # libav says no more than "operation not permitted" where the driver's library is missing.
+        return f"no CUDA device can be opened ({error.strerror or first_line(error)}; is its driver there?)"
+    return ""
