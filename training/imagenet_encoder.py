@@ -177,10 +177,13 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, nargs=2, default=INPUT_SIZE, help="height and width of a frame")
+    parser.add_argument("--late", type=int, default=LATE, help="channels of the stage behind which it is cut")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     partial = options.out / "encoder.partial"
-    partial.write_bytes(make_encoder(options.weights).SerializeToString())
+    model = make_encoder(options.weights, (options.size[0], options.size[1]), options.late)
+    partial.write_bytes(model.SerializeToString())
     partial.replace(options.out / "encoder.onnx")
 
 
