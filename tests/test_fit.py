@@ -25,6 +25,7 @@ from engines.rendered import Segment, render, write_video
 from engines.verify import verify_engine
 from training.fit import Footage, held_out_units
 from training.fit_command import fit_command
+from training.support import SHIPPED
 
 FPS = 5.0
 
@@ -155,6 +156,28 @@ def test_other_footage_makes_scores_relative(footage: Path, own: bool) -> None:
         check for check in verify_engine(OnnxRuntimeEngine(bundle.model_path), bundle) if not check.passed
     ]
     assert failed == []
+
+
+def test_many_drives_of_both_kinds_are_trusted_over_what_ships(tmp_path: Path) -> None:
+    for kind, scene in (("normal", "highway"), ("other", "city")):
+        for number in range(5):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            write_video(
+                tmp_path / kind / f"{number}.mp4",
+                pictures(scene, 11.0 if kind == "normal" else 3.0, 10 + number),
+                FPS,
+            )
+    for name, own in (("default", None), ("shipped", False)):
+        fit_command(
+            normal=[tmp_path / "normal"],
+            other=[tmp_path / "other"],
+            out=tmp_path / name,
+            rate=FPS,
+            own_projection=own,
+        )
+        sources = open_bundle(tmp_path / name).density.background_drives
+        assert (SHIPPED in sources) == (name == "shipped")
+        assert set(range(10)) <= set(sources.tolist())
 
 
 @pytest.mark.parametrize("constant_early", [False, True], ids=["no early", "constant early"])

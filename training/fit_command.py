@@ -34,11 +34,13 @@ def fit_command(
         ),
     ] = None,
     own_projection: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--own-projection", help="Whiten by the footage's own principal axes instead of the background."
+            "--own-projection/--shipped-projection",
+            help="Whiten by the footage's own principal axes, or by the encoder's background; by default the former where "
+            "five drives or more of either kind are given.",
         ),
-    ] = False,
+    ] = None,
     relative: Annotated[
         bool | None,
         typer.Option(

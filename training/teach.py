@@ -27,11 +27,15 @@ from engines.scores import pooled, reference_scores
 from training.encode import Encoded, encode, thumbnail
 from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 
+MANY = 5
+"""Drives of either kind from which footage's own principal axes are trusted."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
     """How to teach. relative: score against the background density; None: only with other footage.
-    own_projection: whiten by the footage's own principal axes although the encoder brings a background.
+    own_projection: whiten by the footage's own principal axes although the encoder brings a background; None: where
+    both kinds of drive are MANY, since then they say more of the world than what ships (docs/ablation.md).
     budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from.
     images_per_second: at which folders of images are played, None for ``engines.footage``'s. seen: names of
     drives that the encoder was trained on. notes: to be kept in the bundle. dimensions: of the latent, at most, where
@@ -39,7 +43,7 @@ class Lesson:
 
     density: DensityKind = DensityKind.KDE
     relative: bool | None = None
-    own_projection: bool = False
+    own_projection: bool | None = None
     budget_per_hour: float | None = None
     rate: float = 10.0
     images_per_second: float | None = None
@@ -70,7 +74,8 @@ def teach(
     late_shape(model)
     engine = OnnxRuntimeEngine(model.SerializeToString())
     pooling = background.pooling if background is not None else _average_pooling(engine)
-    projection = background.projection if background is not None and not lesson.own_projection else None
+    own = min(len(normal), len(other)) >= MANY if lesson.own_projection is None else lesson.own_projection
+    projection = background.projection if background is not None and not own else None
     if lesson.density == DensityKind.DIRECT:
         projection = _identity(engine)
 
