@@ -68,7 +68,8 @@ setting is chosen among many, the nested figure says by how much.
 """
 
 SHIPS = """
-Whitened by `background.npz`; tested only on drives that are not in it. Taught are the highways of all other cameras
+Whitened by `background.npz`, or, as `fit` does where many drives of both kinds are given, by the footage's own axes;
+tested only on drives that are not in the background. Taught are the highways of all other cameras
 (B, B') or of the same rig (A). For C, one half of a drive is taught and the other half tested against all other drives.
 """
 
@@ -220,8 +221,8 @@ def shipped_lines(name: str, clips: Sequence[Clip]) -> list[str]:
     """A, B and C of an encoder with the background that it ships with, tested on drives that are not in it."""
     _, _, background = open_encoder(name)
     assert background is not None
-    pooling = background.pooling.shape[1]
-    features = pool(clips, 0.25 if pooling > 1 else 0.0, most=10**6)
+    layout = 0.25 if background.pooling.shape[1] > 1 else 0.0
+    features = pool(clips, layout, most=10**6)
     setting = Setting(background.projection)
     world = Side(background.density.support, np.exp(background.density.log_weights))
 
@@ -245,6 +246,9 @@ def shipped_lines(name: str, clips: Sequence[Clip]) -> list[str]:
             p: outcomes(make(unshipped(folds())), family, setting) for p, folds in protocols(features).items()
         }
         lines += rows(found, f"{name}, {taught}: ")
+    own = pool(clips, layout)
+    found = {p: outcomes(unshipped(folds()), only_tilted, Setting()) for p, folds in protocols(own).items()}
+    lines += rows(found, f"{name}, with other drives, axes of their own: ")
     for cameras in (False, True):
         c = outcomes(alone(unshipped(onboarded(features, with_cameras=cameras))), absolute, setting)
         for method, outcome in c.items():
