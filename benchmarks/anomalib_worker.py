@@ -1,4 +1,5 @@
-"""anomalib's DFKDE behind a pipe, for ``bench_anomalib.py``, which starts it with the Python that has anomalib.
+"""anomalib's DFKDE behind a pipe, for ``bench_anomalib.py``, which starts it with the Python that has anomalib, and the
+number of threads.
 
 One JSON request a line on standard input, one JSON answer a line on standard output: ``{"run": NAME, "batch": N}``
 scores N pictures of 1280×720 and answers ``{"seconds": S}``. The first line it writes names what it can run."""
@@ -31,13 +32,14 @@ def main() -> None:
     # What exporters print belongs elsewhere than into the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    torch.set_num_threads(2)
+    threads = int(sys.argv[1])
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = Dfkde(backbone="resnet18", layers=("layer4",), pre_trained=False)
     model.model.classifier.fit(torch.randn(POINTS, FEATURES).abs())
     model.eval()
     with tempfile.TemporaryDirectory() as folder:
-        runs = prepared(model, Path(folder))
+        runs = prepared(model, Path(folder), threads)
         pictures = np.random.default_rng(0).integers(0, 256, (16, *DECODED, 3)).astype(np.uint8)
         version = importlib.metadata.version("anomalib")
         print(json.dumps({"version": version, "runs": list(runs)}), file=answers, flush=True)
@@ -49,7 +51,7 @@ def main() -> None:
             print(json.dumps({"seconds": time.perf_counter() - began_s}), file=answers, flush=True)
 
 
-def prepared(model: Dfkde, folder: Path) -> dict[str, Run]:
+def prepared(model: Dfkde, folder: Path, threads: int) -> dict[str, Run]:
     """Its torch path and its OpenVINO export, each with its own way of resizing and with ours, which is faster."""
 
     def in_torch(pictures: np.ndarray) -> object:
@@ -65,7 +67,9 @@ def prepared(model: Dfkde, folder: Path) -> dict[str, Run]:
         fixed = {"dynamic_axes": None, "dynamic_shapes": None}
         path = model.to_openvino(folder / resize, input_size=size, onnx_kwargs=fixed)
         for name, config in (("f32", {"INFERENCE_PRECISION_HINT": "f32"}), ("by default", {})):
-            compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 2, **config})
+            compiled = openvino.Core().compile_model(
+                str(path), "CPU", {"INFERENCE_NUM_THREADS": threads, **config}
+            )
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             label = name if name == "f32" else f"{name} ({hint})"
             runs[f"openvino {label}, {resize} resize"] = one_by_one(compiled, resize == "our")

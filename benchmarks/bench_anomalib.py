@@ -1,6 +1,6 @@
 """Beside anomalib's DFKDE: the same network at the same size on the same two cores, alternating in one run.
 
-    python benchmarks/bench_anomalib.py --anomalib-python anomalib/bin/python [--rounds 15]
+    python benchmarks/bench_anomalib.py --anomalib-python anomalib/bin/python [--rounds 15] [--threads 2]
 
 That Python lives in an environment of its own, for anomalib pins what Sightline does not:
 
@@ -10,7 +10,8 @@ That Python lives in an environment of its own, for anomalib pins what Sightline
 Sightline's side needs the extras ``train`` and ``openvino``. Both sides begin with a decoded 1280×720 picture (a
 numpy array, uint8) and end with its score: reduced to 256×256, normalised, resnet18 to its last layer, the average of
 that, 16 principal components, a kernel density on 2000 points. Weights and pictures are random: this is about speed
-alone. All have two threads.
+alone. All have two threads, or as many processors as ``--threads`` says: with one, other work on the machine disturbs
+less, for then nobody waits for a thread that was held up.
 
 anomalib prepares a picture in two ways here: as it does itself (its OpenVINO export resizes inside the graph, its
 torch path with an antialiasing filter), and reduced as Sightline reduces it, by OpenCV's area average, which is faster.
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -53,7 +55,6 @@ from training.export import to_onnx
 
 SIZE, DECODED = (256, 256), (720, 1280)
 CELLS, FEATURES, DIMENSIONS, POINTS = 64, 512, 16, 2000
-THREADS = 2
 Run = Callable[[int], float]
 """From a number of pictures to the seconds that scoring them took."""
 
@@ -81,31 +82,34 @@ def main() -> None:
     )
     parser.add_argument("--anomalib-python", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    ours = sightline()
-    with anomalib(options.anomalib_python) as (version, theirs):
+    # Inherited by the worker; OpenVINO takes as many threads as processors.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    ours = sightline(options.threads)
+    with anomalib(options.anomalib_python, options.threads) as (version, theirs):
         runs = {f"sightline {n}": r for n, r in ours.items()} | {
             f"anomalib {n}": r for n, r in theirs.items()
         }
         print(
-            f"1280×720 pictures to scores, {THREADS} threads each, anomalib {version}, {options.rounds} alternating rounds"
+            f"1280×720 pictures to scores, {options.threads} threads each, anomalib {version}, {options.rounds} alternating rounds"
         )
         for batch in (1, 16):
             compare(runs, batch, options.rounds)
 
 
-def sightline() -> dict[str, Run]:
+def sightline(threads: int) -> dict[str, Run]:
     """Our engines, by what they are."""
     torch.manual_seed(0)
     resnet = fuse(to_onnx(ResNet18(), SIZE, ["late"]), density(CELLS, FEATURES))
     pictures = np.random.default_rng(0).integers(0, 256, (16, *DECODED, 3)).astype(np.uint8)
     engines: dict[str, Engine] = {
-        "resnet18 onnxruntime fp32": OnnxRuntimeEngine(resnet.SerializeToString(), THREADS),
+        "resnet18 onnxruntime fp32": OnnxRuntimeEngine(resnet.SerializeToString(), threads),
         "resnet18 openvino fp32": openvino(resnet, Precision.FP32),
     }
     if "bf16" in processor_flags():
         engines["resnet18 openvino bf16"] = openvino(resnet, Precision.BF16)
-    engines["road encoder onnxruntime fp32"] = OnnxRuntimeEngine(road().SerializeToString(), THREADS)
+    engines["road encoder onnxruntime fp32"] = OnnxRuntimeEngine(road().SerializeToString(), threads)
     return {name: timed(engine, pictures) for name, engine in engines.items()}
 
 
@@ -156,12 +160,12 @@ def timed(engine: Engine, pictures: Image) -> Run:
 
 
 @contextmanager
-def anomalib(python: Path) -> Iterator[tuple[str, dict[str, Run]]]:
+def anomalib(python: Path, threads: int) -> Iterator[tuple[str, dict[str, Run]]]:
     """Its version and what the worker can run."""
     worker = Path(__file__).with_name("anomalib_worker.py")
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [str(python), str(worker)],
+            [str(python), str(worker), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
