@@ -97,7 +97,8 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-    assert code == 2 or done.stderr.count("\n") == 1
+    # On a slow machine lines of progress come before it.
+    assert code == 2 or len([s for s in done.stderr.splitlines() if s.startswith("sightline: ")]) == 1
     assert sorted(recordings.iterdir()) == before
 
 
