@@ -83,7 +83,7 @@ def test_auto_says_why_it_decodes_on_the_processor_and_gives_the_same_frames(
 
 def test_a_gpu_asked_for_and_not_there_is_one_line_before_any_work(no_gpu: Decoding, tmp_path: Path) -> None:
     with pytest.raises(
-        EngineError, match="decode cuda: must find a GPU that decodes, but .*; use auto or cpu"
+        EngineError, match=r"decode cuda: must find a GPU that decodes, but .*; use auto or cpu"
     ):
         decoding(Decode.CUDA)
     command = [sys.executable, str(ROOT / "sightline.py"), "replay", "none.mp4", "--bundle", "none"]
