@@ -29,6 +29,12 @@ COMMANDS = (
     Command(
         "fit", "Teach a bundle from footage of normal driving.", "training.fit_command:fit_command", "Teach"
     ),
+    Command(
+        "calibrate",
+        "Move a bundle to a new camera from minutes of its footage.",
+        "training.calibrate_command:calibrate_command",
+        "Teach",
+    ),
     Command("wrap", "Make a bundle of any ONNX network.", "training.wrap_command:wrap_command", "Teach"),
     Command(
         "train",

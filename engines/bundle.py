@@ -51,12 +51,29 @@ class Encoder(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Onboarding(msgspec.Struct, frozen=True):
+    """How a bundle came from another one by moving it to a new camera (``sightline calibrate``).
+
+    parent, parent_sha256, parent_created: of the bundle it came from. moved: what is not the parent's any more.
+    shift: length of the latent's shift, in standard deviations of the background (0: none). drives: the camera's.
+    left_out: parts of them that nothing was learnt from."""
+
+    parent: str
+    parent_sha256: str
+    parent_created: str
+    moved: tuple[str, ...]
+    shift: float
+    drives: tuple[TaughtDrive, ...]
+    left_out: tuple[str, ...] = ()
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The content of ``bundle.json``. Unknown keys are ignored, so that a later minor version stays
     readable.
 
     density: what stands on the latent, in words. others: drives that only widened the background.
-    files: the sha256 of every other file. seal: that of this one, with zeros in its own place.
+    files: the sha256 of every other file. seal: that of this one, with zeros in its own place. lineage: the cameras
+    it was moved to since it was taught, the latest last.
     """
 
     schema: int
@@ -74,6 +91,12 @@ class Manifest(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     files: dict[str, str]
     seal: str = ""
+    lineage: tuple[Onboarding, ...] = ()
+
+    @property
+    def known(self) -> tuple[TaughtDrive, ...]:
+        """Every drive that has a number: the taught ones, the others, those of the camera it was moved to last."""
+        return (*self.drives, *self.others, *(self.lineage[-1].drives if self.lineage else ()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -88,6 +88,8 @@ class Calibration(msgspec.Struct, frozen=True):
     threshold per channel at the k-th smallest of the units' maxima, P(alarm in a new unit) ≤ channels · (1 -
     k / (units + 1)), whatever the correlation inside a unit (split conformal prediction, Vovk et al. 2005).
     held_out: the units themselves. allowed: how many of their peaks may lie above a threshold, units - k.
+    wander: of each channel, how far above its typical level a peak is counted at least: what is known of other
+    cameras, where the units are few minutes of one. It only raises thresholds, so the promise holds.
     """
 
     rule: Rule
@@ -98,6 +100,7 @@ class Calibration(msgspec.Struct, frozen=True):
     false_alarms_per_hour: float
     held_out: tuple[HeldOut, ...] = ()
     allowed: int = 0
+    wander: dict[str, float] = {}
 
     def channel(self, name: str) -> Channel:
         return next(c for c in self.channels if c.name == name)
@@ -225,15 +228,31 @@ def held_out(drive: int, times_s: NDArray[np.floating], channels: dict[str, Floa
     )
 
 
+def wander(calibration: Calibration) -> dict[str, float]:
+    """How far above their own typical level the held-out units of a calibration went, channel by channel: what is left
+    of their peaks when the camera is known. As many of them go further as may exceed the thresholds."""
+    count, found = len(calibration.held_out), dict(calibration.wander)
+    for name in CHANNELS if count else ():
+        rises = sorted(u.peak[name] - u.typical[name] for u in calibration.held_out)
+        found[name] = max(found.get(name, 0.0), rises[count - 1 - calibration.allowed])
+    return found
+
+
 def calibrate(
-    units: Sequence[HeldOut], rule: Rule, unit: str, budget_per_hour: float | None = None
+    units: Sequence[HeldOut],
+    rule: Rule,
+    unit: str,
+    budget_per_hour: float | None = None,
+    least: Mapping[str, float] | None = None,
 ) -> Calibration:
     """Choose thresholds from held-out ``units``; those too short for a channel to have had a say do not count.
 
     Without a budget the thresholds are the largest maxima: the lowest rate that the footage can support. A
-    budget below that is refused with CalibrationError, which says how much footage it needs."""
+    budget below that is refused with CalibrationError, which says how much footage it needs. least: ``wander`` known
+    from elsewhere."""
+    known = dict(least or {})
     able = tuple(u for u in units if all(math.isfinite(peak) for peak in u.peak.values()))
-    tightest = _settled(able, rule, unit, allowed=0)
+    tightest = _settled(able, rule, unit, 0, known)
     if budget_per_hour is None:
         return tightest
     supported, unit_s = tightest.false_alarms_per_hour, tightest.unit_s
@@ -247,17 +266,20 @@ def calibrate(
         )
     share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
     rank = min(len(able), max(1, math.ceil((len(able) + 1) * (1.0 - share))))
-    return _settled(able, rule, unit, allowed=len(able) - rank)
+    return _settled(able, rule, unit, len(able) - rank, known)
 
 
 def calibration_without(calibration: Calibration, drives: Set[int]) -> Calibration:
     """The calibration as it would be had the units of ``drives`` not been there, with as many peaks above its
     thresholds. CalibrationError where too few units are left."""
     left = tuple(u for u in calibration.held_out if u.drive not in drives)
-    return _settled(left, calibration.rule, calibration.unit, min(calibration.allowed, max(len(left) - 1, 0)))
+    allowed = min(calibration.allowed, max(len(left) - 1, 0))
+    return _settled(left, calibration.rule, calibration.unit, allowed, calibration.wander)
 
 
-def _settled(units: tuple[HeldOut, ...], rule: Rule, unit: str, allowed: int) -> Calibration:
+def _settled(
+    units: tuple[HeldOut, ...], rule: Rule, unit: str, allowed: int, least: dict[str, float]
+) -> Calibration:
     """The calibration whose thresholds leave ``allowed`` of the units' peaks above them."""
     count = len(units)
     if count < 3:
@@ -268,11 +290,11 @@ def _settled(units: tuple[HeldOut, ...], rule: Rule, unit: str, allowed: int) ->
         )
     unit_s = float(np.mean([u.seconds for u in units]))
     promised = len(CHANNELS) * (1 + allowed) / (count + 1) * 3600.0 / unit_s
-    channels = tuple(_channel(name, units, allowed, rule) for name in CHANNELS)
-    return Calibration(rule, channels, unit, count, unit_s, promised, units, allowed)
+    channels = tuple(_channel(name, units, allowed, rule, least.get(name, 0.0)) for name in CHANNELS)
+    return Calibration(rule, channels, unit, count, unit_s, promised, units, allowed, least)
 
 
-def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule) -> Channel:
+def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule, least: float) -> Channel:
     peak = sorted(u.peak[name] for u in units)[len(units) - 1 - allowed]
     typical = float(np.median([u.typical[name] for u in units]))
-    return Channel(name, typical + rule.margin * (peak - typical), typical)
+    return Channel(name, typical + rule.margin * max(peak - typical, least), typical)

@@ -8,7 +8,7 @@ sums over support points are brute force: no tree, no tolerance, no cut-off (Sil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -44,6 +44,10 @@ class Projection:
         1)."""
         centred = self._centred(features)
         return np.asarray(np.linalg.norm(centred - (centred @ self.basis) @ self.basis.T, axis=1))
+
+    def shifted(self, shift: Floats) -> Projection:
+        """The projection whose latent is this one's less ``shift`` (d); residuals stay the same."""
+        return replace(self, mean=self.mean + self.basis @ (self.scale * shift))
 
     def _centred(self, features: Floats) -> Floats:
         return (normalised(features) if self.unit else features) - self.mean

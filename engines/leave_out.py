@@ -26,7 +26,7 @@ STILL_ALPHA = 0.01
 
 
 def without(bundle: Bundle, drives: Set[int]) -> Bundle:
-    """Return the bundle without ``drives``, numbers among its taught ones (``manifest.drives``, then ``others``).
+    """Return the bundle without ``drives``, numbers among those it knows (``manifest.known``).
 
     CalibrationError where that leaves nothing, or where the density is one that does not keep its drives apart.
     The graph on disk is not touched: score with it, then ``rescored``."""

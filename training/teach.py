@@ -23,7 +23,7 @@ from engines.footage import Drive, fingerprint
 from engines.frames import Image
 from engines.graph import fuse, input_size, keeps_length, late_shape
 from engines.onnx_runtime import OnnxRuntimeEngine
-from engines.scores import pooled, reference_scores
+from engines.scores import Density, pooled, reference_scores
 from training.encode import Encoded, encode, thumbnail
 from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 
@@ -115,8 +115,8 @@ def teach(
         dimensions=fitted.density.projection.basis.shape[1],
         density=_described(fitted.density.normal),
         relative=fitted.density.background is not None,
-        drives=_taught(normal, taught),
-        others=_taught(other, beside),
+        drives=taught_drives(normal, taught),
+        others=taught_drives(other, beside),
         calibration=fitted.calibration,
         notes=(*damaged, *(n for n in (*lesson.notes, *fitted.notes) if n not in damaged)),
         files={},
@@ -125,11 +125,12 @@ def teach(
         f"{i:03d}_{j}.jpg": thumbnail(s) for i, e in enumerate(taught) for j, s in enumerate(e.samples)
     }
     fused = fuse(model, fitted.density).SerializeToString()
-    probes = _probes(taught, engine, fitted)
+    probes = probed(taught, engine, fitted.density)
     return write_bundle(out, manifest, fitted.density, fused, probes, thumbnails), fitted
 
 
-def _taught(drives: Sequence[Drive], encoded: Sequence[Encoded]) -> tuple[TaughtDrive, ...]:
+def taught_drives(drives: Sequence[Drive], encoded: Sequence[Encoded]) -> tuple[TaughtDrive, ...]:
+    """What a manifest says of drives."""
     return tuple(
         TaughtDrive(e.name, len(e.times_s), round(e.seconds, 3), fingerprint(d))
         for d, e in zip(drives, encoded, strict=True)
@@ -198,13 +199,13 @@ def _identity(engine: OnnxRuntimeEngine) -> Projection:
     return Projection(np.zeros(1), np.eye(1), np.ones(1), unit=False)
 
 
-def _probes(taught: Sequence[Encoded], engine: OnnxRuntimeEngine, fitted: Fitted) -> Probes:
+def probed(drives: Sequence[Encoded], engine: OnnxRuntimeEngine, density: Density) -> Probes:
     """A few normal frames, and pictures far from any: black, white, grey, noise and a normal frame upside
     down."""
     height, width = engine.input_size
-    real = np.concatenate([e.samples for e in taught])
+    real = np.concatenate([e.samples for e in drives])
     real = real[np.unique(np.linspace(0, len(real) - 1, 24).astype(int))]
     flat = [np.full((height, width, 3), value, np.uint8) for value in (0, 128, 255)]
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     frames: Image = np.concatenate([real, np.stack([*flat, noise, real[0, ::-1]])])
-    return Probes(frames, reference_scores(fitted.density, engine.features(frames)))
+    return Probes(frames, reference_scores(density, engine.features(frames)))

@@ -13,7 +13,7 @@ from engines.scores import Scores
 from monitor.evaluation.cases import Case
 
 LeftOut = frozenset[int]
-"""Numbers of taught drives: those of ``manifest.drives``, then those of ``manifest.others``."""
+"""Numbers of drives in ``manifest.known``: taught, other, those of the camera it was moved to."""
 
 VARIANTS = 32
 """Variants of the bundle kept at once; each holds its own support points, a megabyte or so."""
@@ -24,7 +24,7 @@ class Unseen:
 
     def __init__(self, bundle: Bundle, cases: Iterable[Case]) -> None:
         self._whole = bundle
-        taught = (*bundle.manifest.drives, *bundle.manifest.others)
+        taught = bundle.manifest.known
         self.names = tuple(drive.name for drive in taught)
         numbers = {drive.fingerprint: number for number, drive in enumerate(taught)}
         groups: dict[str, set[int]] = defaultdict(set)
