@@ -88,8 +88,8 @@ class Calibration(msgspec.Struct, frozen=True):
     threshold per channel at the k-th smallest of the units' maxima, P(alarm in a new unit) ≤ channels · (1 -
     k / (units + 1)), whatever the correlation inside a unit (split conformal prediction, Vovk et al. 2005).
     held_out: the units themselves. allowed: how many of their peaks may lie above a threshold, units - k.
-    wander: of each channel, how far above its typical level a peak is counted at least: what is known of other
-    cameras, where the units are few minutes of one. It only raises thresholds, so the promise holds.
+    least: of a channel, the peak that is taken where the units' own is lower: what other footage knows of it, where
+    the units are minutes of one camera. It only raises thresholds, so the promise holds.
     """
 
     rule: Rule
@@ -100,7 +100,7 @@ class Calibration(msgspec.Struct, frozen=True):
     false_alarms_per_hour: float
     held_out: tuple[HeldOut, ...] = ()
     allowed: int = 0
-    wander: dict[str, float] = {}
+    least: dict[str, float] = {}
 
     def channel(self, name: str) -> Channel:
         return next(c for c in self.channels if c.name == name)
@@ -228,16 +228,6 @@ def held_out(drive: int, times_s: NDArray[np.floating], channels: dict[str, Floa
     )
 
 
-def wander(calibration: Calibration) -> dict[str, float]:
-    """How far above their own typical level the held-out units of a calibration went, channel by channel: what is left
-    of their peaks when the camera is known. As many of them go further as may exceed the thresholds."""
-    count, found = len(calibration.held_out), dict(calibration.wander)
-    for name in CHANNELS if count else ():
-        rises = sorted(u.peak[name] - u.typical[name] for u in calibration.held_out)
-        found[name] = max(found.get(name, 0.0), rises[count - 1 - calibration.allowed])
-    return found
-
-
 def calibrate(
     units: Sequence[HeldOut],
     rule: Rule,
@@ -248,8 +238,8 @@ def calibrate(
     """Choose thresholds from held-out ``units``; those too short for a channel to have had a say do not count.
 
     Without a budget the thresholds are the largest maxima: the lowest rate that the footage can support. A
-    budget below that is refused with CalibrationError, which says how much footage it needs. least: ``wander`` known
-    from elsewhere."""
+    budget below that is refused with CalibrationError, which says how much footage it needs. least: see
+    ``Calibration``."""
     known = dict(least or {})
     able = tuple(u for u in units if all(math.isfinite(peak) for peak in u.peak.values()))
     tightest = _settled(able, rule, unit, 0, known)
@@ -274,7 +264,7 @@ def calibration_without(calibration: Calibration, drives: Set[int]) -> Calibrati
     thresholds. CalibrationError where too few units are left."""
     left = tuple(u for u in calibration.held_out if u.drive not in drives)
     allowed = min(calibration.allowed, max(len(left) - 1, 0))
-    return _settled(left, calibration.rule, calibration.unit, allowed, calibration.wander)
+    return _settled(left, calibration.rule, calibration.unit, allowed, calibration.least)
 
 
 def _settled(
@@ -290,11 +280,11 @@ def _settled(
         )
     unit_s = float(np.mean([u.seconds for u in units]))
     promised = len(CHANNELS) * (1 + allowed) / (count + 1) * 3600.0 / unit_s
-    channels = tuple(_channel(name, units, allowed, rule, least.get(name, 0.0)) for name in CHANNELS)
+    channels = tuple(_channel(name, units, allowed, rule, least.get(name, -math.inf)) for name in CHANNELS)
     return Calibration(rule, channels, unit, count, unit_s, promised, units, allowed, least)
 
 
 def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule, least: float) -> Channel:
     peak = sorted(u.peak[name] for u in units)[len(units) - 1 - allowed]
     typical = float(np.median([u.typical[name] for u in units]))
-    return Channel(name, typical + rule.margin * max(peak - typical, least), typical)
+    return Channel(name, typical + rule.margin * (max(peak, least) - typical), typical)

@@ -15,16 +15,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.decision import Calibration, calibrate, calibration_without, held_out, run_channels, wander
+from engines.decision import Calibration, HeldOut, calibrate, calibration_without, held_out, run_channels
 from engines.density import Floats, Kde, LatentDensity, Mixture, drive_weights
 from engines.errors import CalibrationError
 from engines.scores import Density
 from training.alarms import Alarm, Tally, alarms, tally
 from training.encode import Encoded
-from training.fit import STILL, Footage, Unit, held_out_units, join
+from training.fit import Footage, Unit, held_out_units, join
 
 LEAST_UNITS = 4
 """Three to calibrate by, and the one that they judge."""
+CAMERA_FREE = frozenset({"departure"})
+"""Channels in which what identifies a camera cancels."""
+LEAST_WANDER = 0.1
+"""How far footage must wander about its mean, with taught drives at 1: parked or frozen, it says nothing of driving."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the way onto the taught mean that are tried."""
 
@@ -40,9 +44,26 @@ class Strange:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """A held-out unit. shift: d, by which it was moved, learnt without it. before, after: its channels, N values each, as
+    its latents were and as they are moved."""
+
+    unit: Unit
+    drive: int
+    times_s: Floats
+    shift: Floats
+    before: dict[str, Floats]
+    after: dict[str, Floats]
+
+    @property
+    def seconds(self) -> float:
+        return float(self.times_s[-1] - self.times_s[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Onboarded:
     """What ``onboard`` learnt. shift: d, what the camera's latents are moved by (zeros: not moved). before, after:
-    alarms on the held-out stretches by the old and the new calibration. strange: what is in the footage yet;
+    alarms on the held-out ``stretches`` by the old and the new calibration. strange: what is in the footage yet;
     left_out: what was not learnt from, whole stretches."""
 
     density: Density
@@ -50,23 +71,9 @@ class Onboarded:
     shift: Floats
     before: Tally
     after: Tally
+    stretches: tuple[Stretch, ...]
     strange: tuple[Strange, ...]
     left_out: tuple[Strange, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stretch:
-    """A held-out unit. before, after: its channels, N values each, as the latents were and as they are moved."""
-
-    unit: Unit
-    drive: int
-    times_s: Floats
-    before: dict[str, Floats]
-    after: dict[str, Floats]
-
-    @property
-    def seconds(self) -> float:
-        return float(self.times_s[-1] - self.times_s[0])
 
 
 def onboard(
@@ -85,14 +92,22 @@ def onboard(
     latent onto the taught one. leave_out: learn nothing from strange stretches. Raises CalibrationError where the
     footage is too little, does not vary, or does not support the budget."""
     footage = join(camera)
-    if np.ptp(footage.features, axis=0).max() <= STILL * np.abs(footage.features).max():
+    wander = _wander(footage, density.within)
+    if wander < LEAST_WANDER:
         raise CalibrationError(
-            "calibrate", "the footage must vary; every frame has the same feature", "give footage of driving"
+            "calibrate",
+            f"the footage must vary as driving does; it wanders {wander:.2g} times as far as the drives that were taught",
+            "give footage of driving",
         )
     name, units = held_out_units(footage, calibration.rule)
     learnt = np.ones(len(footage.features), bool)
-    move = _Move.chosen(footage, units, density, learnt) if shift else _Move(None, 0.0)
-    stretches = _watched(footage, units, density, calibration, move, learnt)
+
+    def watched() -> tuple[_Move, list[Stretch]]:
+        _check(units, calibration)
+        move = _Move.chosen(footage, units, density, learnt) if shift else _Move(None, 0.0)
+        return move, [_stretch(footage, unit, density, calibration, move, learnt) for unit in units]
+
+    move, stretches = watched()
     strange = _strange(stretches, calibration)
     left_out: tuple[Strange, ...] = ()
     if leave_out and strange:
@@ -100,13 +115,12 @@ def onboard(
         for stretch in dropped:
             learnt[stretch.unit.start : stretch.unit.stop] = False
         units = [s.unit for s in stretches if not _holds(s, strange)]
-        move = _Move.chosen(footage, units, density, learnt) if shift else move
-        stretches = _watched(footage, units, density, calibration, move, learnt)
+        move, stretches = watched()
         strange = _strange(stretches, calibration)
         left_out = tuple(Strange(s.drive, float(s.times_s[0]), float(s.times_s[-1])) for s in dropped)
     moved = move.shift(footage, learnt)
     heard = [held_out(i, s.times_s, s.after, calibration.rule) for i, s in enumerate(stretches)]
-    found = calibrate(heard, calibration.rule, name, budget_per_hour, wander(calibration))
+    found = calibrate(heard, calibration.rule, name, budget_per_hour, _least(calibration, heard))
     numbered = tuple(
         msgspec.structs.replace(u, drive=first_drive + stretches[u.drive].drive) for u in found.held_out
     )
@@ -116,9 +130,19 @@ def onboard(
         shift=moved,
         before=tally([(s.seconds, alarms(s.times_s, s.before, calibration)) for s in stretches]),
         after=tally([(s.seconds, _judged_by_others(s, i, found)) for i, s in enumerate(stretches)]),
+        stretches=tuple(stretches),
         strange=strange,
         left_out=left_out,
     )
+
+
+def _wander(footage: Footage, within: Floats) -> float:
+    """Root mean square distance of latents from their drive's mean, where ``within`` is that of the taught ones."""
+    latent = footage.features[:, : len(within)].copy()
+    for drive in np.unique(footage.drives):
+        latent[footage.drives == drive] -= latent[footage.drives == drive].mean(axis=0)
+    squares = np.einsum("nd,de,ne->n", latent, within, latent)
+    return float(np.sqrt(drive_weights(footage.drives) @ squares / len(within)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,24 +195,15 @@ def _domain(density: Density, latent: Floats) -> Floats:
     return surprise if density.background is None else surprise - density.background.surprise(latent)
 
 
-def _watched(
-    footage: Footage,
-    units: Sequence[Unit],
-    density: Density,
-    calibration: Calibration,
-    move: _Move,
-    learnt: NDArray[np.bool_],
-) -> list[_Stretch]:
-    """Run the channels over every unit, as it is and moved by a shift that the unit had no part in."""
+def _check(units: Sequence[Unit], calibration: Calibration) -> None:
     if len(units) < LEAST_UNITS:
         rule = calibration.rule
         least_s = rule.guard_s + rule.warmup_s + 1.5 * rule.confirm_s
         raise CalibrationError(
             "calibrate",
-            f"needs at least {LEAST_UNITS} held-out stretches of {least_s:g} s or more, got {len(units)}",
+            f"needs at least {LEAST_UNITS} stretches of {least_s:g} s or more to hold out, got {len(units)}",
             f"give at least {LEAST_UNITS * least_s:g} s of normal driving with this camera; minutes are better",
         )
-    return [_stretch(footage, unit, density, calibration, move, learnt) for unit in units]
 
 
 def _stretch(
@@ -198,7 +213,7 @@ def _stretch(
     calibration: Calibration,
     move: _Move,
     learnt: NDArray[np.bool_],
-) -> _Stretch:
+) -> Stretch:
     rows = slice(unit.start, unit.stop)
     latent, times_s = footage.features[rows], footage.times_s[rows]
     shift = move.shift(footage, learnt & ~unit.excluded)
@@ -209,10 +224,10 @@ def _stretch(
 
     before = channels(latent)
     after = channels(latent - shift) if shift.any() else before
-    return _Stretch(unit, int(footage.drives[unit.start]), times_s, before, after)
+    return Stretch(unit, int(footage.drives[unit.start]), times_s, shift, before, after)
 
 
-def _strange(stretches: Sequence[_Stretch], calibration: Calibration) -> tuple[Strange, ...]:
+def _strange(stretches: Sequence[Stretch], calibration: Calibration) -> tuple[Strange, ...]:
     """What would alarm if thresholds stood as far above this camera's typical levels as they stood above the old ones.
 
     Medians, so that a fault in less than half of the footage cannot hide itself."""
@@ -234,12 +249,27 @@ def _strange(stretches: Sequence[_Stretch], calibration: Calibration) -> tuple[S
     )
 
 
-def _holds(stretch: _Stretch, strange: Sequence[Strange]) -> bool:
+def _least(taught: Calibration, heard: Sequence[HeldOut]) -> dict[str, float]:
+    """The peaks to reckon with at least: minutes of one camera cannot show how far driving wanders, the taught drives
+    can. Their peaks hold as they are in channels that no camera is part of; elsewhere, how far each rose above its own
+    level holds above this camera's level. As many of them are passed over as when their thresholds were chosen."""
+    units, least = taught.held_out, {}
+    for channel in taught.channels if units else ():
+        name, known = channel.name, taught.least.get(channel.name, -np.inf)
+        typical = float(np.nanmedian([u.typical[name] for u in heard]))
+        lifted = name not in CAMERA_FREE
+        levels = sorted(u.peak[name] + (typical - u.typical[name]) * lifted for u in units)
+        known += (typical - channel.typical) * lifted
+        least[name] = max(levels[len(units) - 1 - taught.allowed], known)
+    return least
+
+
+def _holds(stretch: Stretch, strange: Sequence[Strange]) -> bool:
     return any(
         p.drive == stretch.drive and stretch.times_s[0] <= p.start_s <= stretch.times_s[-1] for p in strange
     )
 
 
-def _judged_by_others(stretch: _Stretch, number: int, found: Calibration) -> tuple[Alarm, ...]:
+def _judged_by_others(stretch: Stretch, number: int, found: Calibration) -> tuple[Alarm, ...]:
     """Its alarms by the thresholds that the other stretches would have given."""
     return alarms(stretch.times_s, stretch.after, calibration_without(found, {number}))
