@@ -97,9 +97,9 @@ def main() -> None:
         command = [sys.executable, __file__, "--task", task, "--frames", str(frames)]
         run = subprocess.run(command, check=True, capture_output=True, text=True)
         found[task] = json.loads(run.stdout)
-        figures = found[task]
+        figures, what = found[task], "whole fit" if task == "fit" else "full SVD alone"
         print(
-            f"{'whole fit' if task == 'fit' else 'full SVD alone'}: {frames} × {FEATURES} in {figures['seconds']:.1f} s ({figures['cpu_seconds']:.1f} s of CPU), "
+            f"{what}: {frames} × {FEATURES} in {figures['seconds']:.1f} s ({figures['cpu_seconds']:.1f} s of CPU), "
             f"peak {figures['megabytes']:.0f} MB of which {figures['of_which_footage']:.0f} MB before it began"
         )
     good = found["fit"]["seconds"] <= SECONDS and found["fit"]["megabytes"] <= MEGABYTES
