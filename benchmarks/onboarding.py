@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ import numpy as np
 
 from engines.console import progress
 from engines.decision import Calibration, Rule, run_channels
-from engines.density import Floats
+from engines.density import Floats, Projection
 from engines.encoders import Background, open_encoder
 from engines.errors import CalibrationError
 from engines.faults import apply
@@ -37,6 +37,7 @@ from training.encode import Encoded, encode
 from training.fit import fit, join
 from training.manifest import Row, read_manifest
 from training.onboard import Onboarded, onboard
+from training.teach import MANY
 
 SCENE_S, SPLICE_S = 5.0, 30.0
 """Least length of a drive of another scene, and how long it is watched behind a normal one."""
@@ -46,6 +47,7 @@ LOOKS: dict[str, Callable[[Image], Image]] = {
     "crop, blur": lambda image: apply(_cropped(image), "blur", 2),
     "grey, blur": lambda image: apply(apply(image, "monochrome", 3), "blur", 2),
     "crop, tint": lambda image: apply(_cropped(image), "colour_cast", 2),
+    "crop, grey, blur": lambda image: apply(apply(_cropped(image), "monochrome", 3), "blur", 2),
 }
 
 
@@ -140,22 +142,24 @@ class Suite:
         self._engine = OnnxRuntimeEngine(model.SerializeToString())
 
     def encode(self, drives: Sequence[Drive], what: str) -> list[Encoded]:
-        known = self._background
-        return encode(
-            drives,
-            self._engine,
-            lambda late: known.projection.latent(pooled(late, known.pooling)),
-            0.1,
-            what,
-        )
+        """Pooled features; ``latents`` makes latents of them once a bundle has been taught."""
+        return encode(drives, self._engine, lambda late: pooled(late, self._background.pooling), 0.1, what)
 
     def teach(self, normal: Sequence[Encoded], other: Sequence[Encoded]) -> tuple[Density, Calibration]:
         known = self._background
+        own = min(len(normal), len(other)) >= MANY
+        if not own:
+            normal, other = latents(normal, known.projection), latents(other, known.projection)
         fitted = fit(
-            normal, other, known, known.pooling, projection=known.projection, relative=bool(other), rule=Rule(),
-            budget_per_hour=None,
+            normal, other, known, known.pooling, projection=None if own else known.projection, relative=bool(other),
+            rule=Rule(), budget_per_hour=None,
         )  # fmt: skip
         return fitted.density, fitted.calibration
+
+
+def latents(drives: Sequence[Encoded], projection: Projection) -> list[Encoded]:
+    wide = [projection.latent(e.features.astype(np.float64)) for e in drives]
+    return [replace(e, features=w.astype(np.float32)) for e, w in zip(drives, wide, strict=True)]
 
 
 def real(suite: Suite, data: Path, relative: bool) -> list[Case]:
@@ -194,6 +198,7 @@ def _real_case(
     mine = [encoded[r.recording] for r in highways if r.rig == rig]
     taught = [encoded[r.recording] for r in highways if r.rig != rig and r.split == "train"]
     density, calibration = suite.teach(taught, background)
+    mine, tested = latents(mine, density.projection), latents(tested, density.projection)
     try:
         plain, moved = (onboard(density, calibration, mine, shift=shift) for shift in (False, True))
     except CalibrationError:
@@ -236,7 +241,7 @@ def rendered(suite: Suite, minutes: float, looks: Sequence[str]) -> list[Case]:
                 film(f"{seed}/{scene}.mp4", scene, OTHER_S, seed, LOOKS[make])
                 for scene in ("city", "rural", "tunnel", "night")
             ]
-            drive, *other = suite.encode([long, *scenes], "encoding")
+            drive, *other = latents(suite.encode([long, *scenes], "encoding"), density.projection)
             cases.append(_halves(make, density, calibration, drive, other))
     return cases
 
@@ -259,10 +264,7 @@ def _halves(
 
 
 def _part(drive: Encoded, keep: np.ndarray) -> Encoded:
-    return Encoded(
-        drive.name, drive.times_s[keep], drive.features[keep], drive.early[keep], drive.cells,
-        drive.reconstruction[keep], drive.samples, drive.notes,
-    )  # fmt: skip
+    return replace(drive, times_s=drive.times_s[keep], features=drive.features[keep], early=drive.early[keep])
 
 
 def table(title: str, cases: Sequence[Case]) -> str:

@@ -28,7 +28,7 @@ LEAST_UNITS = 4
 CAMERA_FREE = frozenset({"departure"})
 """Channels in which what identifies a camera cancels."""
 LEAST_WANDER = 0.1
-"""How far footage must wander about its mean, with taught drives at 1: parked or frozen, it says nothing of driving."""
+"""Share of the taught drives' typical departure that footage must reach: parked or frozen, it says nothing of driving."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the way onto the taught mean that are tried."""
 
@@ -92,13 +92,6 @@ def onboard(
     latent onto the taught one. leave_out: learn nothing from strange stretches. Raises CalibrationError where the
     footage is too little, does not vary, or does not support the budget."""
     footage = join(camera)
-    wander = _wander(footage, density.within)
-    if wander < LEAST_WANDER:
-        raise CalibrationError(
-            "calibrate",
-            f"the footage must vary as driving does; it wanders {wander:.2g} times as far as the drives that were taught",
-            "give footage of driving",
-        )
     name, units = held_out_units(footage, calibration.rule)
     learnt = np.ones(len(footage.features), bool)
 
@@ -108,6 +101,7 @@ def onboard(
         return move, [_stretch(footage, unit, density, calibration, move, learnt) for unit in units]
 
     move, stretches = watched()
+    _check_wander(stretches, calibration)
     strange = _strange(stretches, calibration)
     left_out: tuple[Strange, ...] = ()
     if leave_out and strange:
@@ -136,13 +130,16 @@ def onboard(
     )
 
 
-def _wander(footage: Footage, within: Floats) -> float:
-    """Root mean square distance of latents from their drive's mean, where ``within`` is that of the taught ones."""
-    latent = footage.features[:, : len(within)].copy()
-    for drive in np.unique(footage.drives):
-        latent[footage.drives == drive] -= latent[footage.drives == drive].mean(axis=0)
-    squares = np.einsum("nd,de,ne->n", latent, within, latent)
-    return float(np.sqrt(drive_weights(footage.drives) @ squares / len(within)))
+def _check_wander(stretches: Sequence[Stretch], calibration: Calibration) -> None:
+    """Driving departs from its own past all the time, whatever the camera."""
+    taught = calibration.channel("departure").typical
+    typical = float(np.nanmedian([np.nanmedian(s.before["departure"]) for s in stretches]))
+    if typical < LEAST_WANDER * taught:
+        raise CalibrationError(
+            "calibrate",
+            f"the footage must vary as driving does; it departs from its own past by {typical:.2g}, taught drives by {taught:.2g}",
+            "give footage of driving, neither parked nor frozen",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
