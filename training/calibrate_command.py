@@ -225,6 +225,6 @@ def tell(say: Console, parent: Bundle, bundle: Bundle, found: Onboarded) -> None
 def _told(tally: Tally) -> str:
     low, high = tally.interval
     return (
-        f"{tally.alarms} in {tally.seconds / 60:.1f} min: {tally.per_hour:.3g} per hour (95 %: {low:.2g} to {high:.3g}), "
+        f"{tally.alarms} in {tally.seconds / 60:.1f} min: {tally.per_hour:.3g} per hour (95 %: {low:.3g} to {high:.3g}), "
         f"in alarm {tally.share:.0%} of the time"
     )

@@ -248,17 +248,20 @@ def _strange(stretches: Sequence[Stretch], calibration: Calibration) -> tuple[St
 
 def _least(taught: Calibration, heard: Sequence[HeldOut]) -> dict[str, float]:
     """The peaks to reckon with at least: minutes of one camera cannot show how far driving wanders, the taught drives
-    can. Their peaks hold as they are in channels that no camera is part of; elsewhere, how far each rose above its own
-    level holds above this camera's level. As many of them are passed over as when their thresholds were chosen."""
-    units, least = taught.held_out, {}
-    for channel in taught.channels if units else ():
-        name, known = channel.name, taught.least.get(channel.name, -np.inf)
+    can. Where no camera is part of a channel, its threshold does not fall; elsewhere, how far each taught drive rose
+    above its own level holds above this camera's. As many are passed over as when the thresholds were chosen."""
+    least = {}
+    for channel in taught.channels:
+        name = channel.name
         typical = float(np.nanmedian([u.typical[name] for u in heard]))
-        lifted = name not in CAMERA_FREE
-        levels = sorted(u.peak[name] + (typical - u.typical[name]) * lifted for u in units)
-        known += (typical - channel.typical) * lifted
-        least[name] = max(levels[len(units) - 1 - taught.allowed], known)
-    return least
+        if name in CAMERA_FREE:
+            least[name] = typical + (channel.threshold - typical) / taught.rule.margin
+            continue
+        rises = sorted(u.peak[name] - u.typical[name] for u in taught.held_out)
+        known = taught.least.get(name, -np.inf) - channel.typical
+        rise = max(rises[len(rises) - 1 - taught.allowed], known) if rises else known
+        least[name] = typical + rise
+    return {name: level for name, level in least.items() if np.isfinite(level)}
 
 
 def _holds(stretch: Stretch, strange: Sequence[Strange]) -> bool:
