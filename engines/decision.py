@@ -71,7 +71,7 @@ class Channel(msgspec.Struct, frozen=True):
 class HeldOut(msgspec.Struct, frozen=True):
     """What the channels did over one held-out unit, scored as though it had not been taught.
 
-    drive: its number among the taught. typical: median of each channel. peak: the highest level that each held
+    drive: its number among those the bundle knows. typical: median of each channel. peak: the highest level that each held
     for ``Rule.confirm_s``, -inf where it never had a say for that long."""
 
     drive: int
