@@ -133,9 +133,11 @@ def pieces(drives: Sequence[Encoded], shift: Floats) -> list[Piece]:
 
 
 class Suite:
-    """Encodes footage with the shipped encoder, and teaches as ``sightline fit`` does."""
+    """Encodes footage with a shipped encoder, and teaches as ``sightline fit`` does. shipped_projection: never whiten by
+    the footage's own axes."""
 
-    def __init__(self, encoder: str) -> None:
+    def __init__(self, encoder: str, shipped_projection: bool) -> None:
+        self._shipped_projection = shipped_projection
         _, model, background = open_encoder(encoder)
         assert background is not None
         self._background: Background = background
@@ -147,7 +149,7 @@ class Suite:
 
     def teach(self, normal: Sequence[Encoded], other: Sequence[Encoded]) -> tuple[Density, Calibration]:
         known = self._background
-        own = min(len(normal), len(other)) >= MANY
+        own = min(len(normal), len(other)) >= MANY and not self._shipped_projection
         if not own:
             normal, other = latents(normal, known.projection), latents(other, known.projection)
         fitted = fit(
@@ -311,12 +313,18 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="the driving footage: a folder with manifest.csv")
     parser.add_argument("--encoder", default="road")
+    parser.add_argument(
+        "--shipped-projection",
+        action="store_true",
+        help="whiten by the encoder's background whatever is taught",
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="of each half of a rendered drive")
     parser.add_argument("--looks", nargs="*", choices=LOOKS, default=list(LOOKS), help="rendered cameras")
     parser.add_argument("--out", type=Path, help="write the tables here as well")
     options = parser.parse_args()
-    suite, parts = Suite(options.encoder), []
+    suite, parts = Suite(options.encoder, options.shipped_projection), []
     if options.data:
+        # Absolute scores are whitened by the shipped background anyway.
         parts.append(table("Real cameras, absolute scores", real(suite, options.data, relative=False)))
         parts.append(
             table(
