@@ -49,6 +49,8 @@ LEADING, NARROW, WIDE = 10, 1.0, 2.0
 """Directions and bandwidth of relative densities, and bandwidth in all directions."""
 GROUPS = 3
 """Of other cameras in protocol B."""
+AXES = 192
+"""Features of more than these are first cut to the principal axes of the suite."""
 FRAMES, EPOCHS, TIMED_S, THREADS = 16, 4, 1.0, 1
 Folds = Mapping[str, Callable[[], Iterable[Fold]]]
 
@@ -106,13 +108,25 @@ def unseen(folds: Iterable[Fold], model: Model) -> Iterable[Fold]:
             yield replace(fold, tested_normal=tested)
 
 
+def rotated(clips: Sequence[Clip]) -> list[Clip]:
+    """Features cut to AXES principal axes of the whole suite, unlabelled, where there are more: a fold's own axes are then
+    found in seconds."""
+    if clips[0].late.shape[1] <= AXES:
+        return list(clips)
+    features = np.concatenate([c.late for c in clips]).astype(np.float64)
+    mean = features.mean(0)
+    _, vectors = np.linalg.eigh((features - mean) @ (features - mean).T)
+    basis, _ = np.linalg.qr((features - mean).T @ vectors[:, -AXES:])
+    return [replace(c, late=((c.late - mean) @ basis).astype(np.float32)) for c in clips]
+
+
 def entries(model: Model, clips: Sequence[Clip]) -> list[Entry]:
     """A row for every density on one model."""
     shipped = model.background
     own = Setting(None if shipped is None else shipped.projection, narrow=True)
     jobs: list[tuple[Family, Folds, Setting]] = [
-        (absolute, narrow_folds(clips), own),
-        (relative, wide_folds(clips), Setting()),
+        (absolute, narrow_folds(rotated(clips) if shipped is None else clips), own),
+        (relative, wide_folds(rotated(clips)), Setting()),
     ]
     if shipped is not None:
         world = Side(shipped.density.support, np.exp(shipped.density.log_weights))
@@ -201,7 +215,7 @@ def baselines(filmed: Sequence[Filmed]) -> list[Entry]:
 
 def _pixels(images: Image) -> Floats:
     small = resized(images, (16, 24)).astype(np.float64) / 255.0
-    return small.mean(3).reshape(len(images), -1)
+    return np.asarray(small.mean(3).reshape(len(images), -1), np.float64)
 
 
 def _nearest(normal: Sequence[Clip], background: Sequence[Clip]) -> Scorer:
@@ -224,7 +238,7 @@ class Measured(msgspec.Struct, frozen=True):
 def measured(options: argparse.Namespace) -> dict[str, Measured]:
     """Measure what ``--only`` names, all by default; take the rest from the cache where it is."""
     known_models = makers(options.weights, options.data, options.cache, options.epochs)
-    wanted = options.only or [*known_models, "baselines"]
+    wanted = [*known_models, "baselines"] if options.only is None else options.only
     for name in wanted:
         if name not in (*known_models, "baselines"):
             raise InputError(
@@ -267,7 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for name in ("--data", "--mvtec", "--weights", "--cache", "--out"):
         parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--only", nargs="*", help="models to measure anew, or baselines")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        help="models to measure anew, or baselines; with no name, write the page from the cache",
+    )
     parser.add_argument("--frames-per-drive", type=int, default=FRAMES)
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of autoencoder, vae and lake")
     options = parser.parse_args(arguments)
