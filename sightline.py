@@ -50,12 +50,18 @@ COMMANDS = (
         "Teach",
     ),
     Command(
-        "verify",
-        "Prove a bundle whole and its engine equal to the reference.",
-        "engines.commands:verify",
+        "compile",
+        "Compile a bundle for a processor or a GPU.",
+        "engines.compile_command:compile_command",
         "Teach",
     ),
-    Command("bench", "Measure how fast a bundle's engine is.", "engines.commands:bench", "Teach"),
+    Command(
+        "verify",
+        "Prove a bundle whole and its engines equal to the reference.",
+        "engines.verify_command:verify",
+        "Teach",
+    ),
+    Command("bench", "Measure how fast a bundle's engines are.", "engines.bench_command:bench", "Teach"),
     Command(
         "replay",
         "Watch recordings: events, scores, a report.",

@@ -1,19 +1,22 @@
-"""How fast is an engine, and how far from what the machine can do at best?"""
+"""How fast are engines, and how far from what the machine can do at best?"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import shape_inference
 
+from engines.engine import Engine
+from engines.errors import EngineError
 from engines.frames import Image
-from engines.graph import OUTPUTS
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.libraries import Backend
 
 _SGEMM = 1024
 _FEWEST_CALLS = 10
@@ -21,8 +24,11 @@ _FEWEST_CALLS = 10
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One batch size. Latencies are of a whole batch; the overhead is what Engine.score adds to the median bare call."""
+    """One engine at one batch size. Latencies are of a whole batch. overhead: what ``Engine.score`` adds to the library's
+    own call, at the median; share: of the machine's own float32 matrix product, at its best, None on a GPU."""
 
+    backend: str
+    precision: str
     batch: int
     calls: int
     frames_per_s: float
@@ -31,36 +37,76 @@ class Speed:
     p99_ms: float
     overhead_ms: float
     overhead_percent: float
+    share: float | None
 
 
-def measure(engine: OnnxRuntimeEngine, frames: Image, seconds: float) -> Speed:
-    """Time ``engine.score(frames)`` and the bare library call in turns, so that a noisy machine disturbs both alike."""
+def measure(
+    engines: Sequence[Engine],
+    frames: Image,
+    seconds: float,
+    flops: float,
+    peak: float,
+    gpus: Sequence[str] = (),
+) -> list[Speed]:
+    """Time every engine on ``frames``, and its library's own call, all in turns and in an order that changes, so that a
+    noisy machine, and threads of one library that still spin when another begins, disturb all alike.
 
-    def bare() -> None:
-        engine.session.run(list(OUTPUTS), {engine.input: frames})
-
-    calls: tuple[Callable[[], object], ...] = (lambda: engine.score(frames), bare)
-    times: tuple[list[float], list[float]] = ([], [])
+    seconds: for each engine. flops: of a frame. peak: of the machine, a second. gpus: backends that this peak says
+    nothing about."""
+    calls: list[Callable[[], object]] = []
+    for engine in engines:
+        calls += [lambda engine=engine: engine.score(frames), engine.bare(frames)]  # type: ignore[misc]
+    times: list[list[float]] = [[] for _ in calls]
     for call in calls * 3:
         call()
-    until = time.perf_counter() + seconds
+    until = time.perf_counter() + seconds * len(engines)
+    random = np.random.default_rng(0)
     while time.perf_counter() < until or len(times[0]) < _FEWEST_CALLS:
-        for call, spent in zip(calls, times, strict=True):
+        for turn in random.permutation(len(calls)):
             started = time.perf_counter()
-            call()
-            spent.append(time.perf_counter() - started)
-    scored, plain = (np.array(t) for t in times)
+            calls[turn]()
+            times[turn].append(time.perf_counter() - started)
+    found = []
+    for engine, scored, plain in zip(engines, times[::2], times[1::2], strict=True):
+        share = None if engine.name in gpus else flops / peak
+        found.append(_speed(engine, len(frames), np.array(scored), np.array(plain), share))
+    return found
+
+
+def _speed(engine: Engine, batch: int, scored: np.ndarray, plain: np.ndarray, share: float | None) -> Speed:
     p50, p99 = np.percentile(scored, (50, 99))
+    added = float(p50 - np.median(plain))
+    best = batch / scored.min()
     return Speed(
-        batch=len(frames),
+        backend=engine.name,
+        precision=engine.precision.value,
+        batch=batch,
         calls=len(scored),
-        frames_per_s=float(len(frames) / p50),
-        best_frames_per_s=float(len(frames) / scored.min()),
+        frames_per_s=float(batch / p50),
+        best_frames_per_s=float(best),
         p50_ms=1e3 * float(p50),
         p99_ms=1e3 * float(p99),
-        overhead_ms=1e3 * float(p50 - np.median(plain)),
-        overhead_percent=100 * float(p50 / np.median(plain) - 1),
+        overhead_ms=1e3 * added,
+        overhead_percent=100 * added / float(np.median(plain)),
+        share=None if share is None else float(best * share),
     )
+
+
+def used_mb(backend: Backend) -> float | None:
+    """Memory in use now, in MB: on the GPU, where the backend runs on one (by anybody), else by this process; None where
+    nobody tells."""
+    if backend.gpu:
+        try:
+            from engines.cuda import used_memory
+
+            return used_memory() / 2**20
+        except (ImportError, EngineError):
+            return None
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+    return None
 
 
 def flops_per_frame(model: onnx.ModelProto) -> float:

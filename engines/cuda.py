@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.engine import OutOfMemoryError
 from engines.errors import EngineError
 
-_DRIVER = ("cudaErrorInsufficientDriver", "cudaErrorCompatNotSupportedOnDevice")
+_TOO_OLD = ("cudaErrorInsufficientDriver", "cudaErrorCompatNotSupportedOnDevice")
 _ABSENT = (
     "cudaErrorNoDevice",
     "cudaErrorInitializationError",
@@ -31,15 +31,17 @@ def call(answer: tuple[Any, ...]) -> Any:
         problem = f"{code.name}: {text.decode() if isinstance(text, bytes) else text}"
         if code == runtime.cudaError_t.cudaErrorMemoryAllocation:
             raise OutOfMemoryError("GPU", f"must have memory for the batch ({problem})")
-        if code.name in _DRIVER:
+        if code.name in _ABSENT or call(runtime.cudaDriverGetVersion()) == 0:
+            raise EngineError(
+                "GPU", f"must be there with its driver ({problem})", "use a backend for processors"
+            )
+        if code.name in _TOO_OLD:
             raise EngineError(
                 "GPU", f"needs a newer NVIDIA driver ({problem})", "update the driver, or use a CPU backend"
             )
         if code.name in _ABSENT:
             raise EngineError("GPU", f"must be there with its driver ({problem})", "use a CPU backend")
-        raise EngineError(
-            "GPU", f"must do as told ({problem})", "see the driver's log; a CPU backend goes on working"
-        )
+        raise EngineError("GPU", f"must do as told ({problem})", "see the driver's log")
     return rest[0] if len(rest) == 1 else tuple(rest)
 
 
@@ -74,7 +76,8 @@ class Buffer:
             self.free()
             raise
         raw = (ctypes.c_uint8 * size).from_address(self._pinned)
-        self.host: NDArray[Any] = np.frombuffer(raw, dtype, count=math.prod(shape)).reshape(shape)
+        flat = np.ctypeslib.as_array(raw)[: math.prod(shape) * dtype.itemsize]
+        self.host: NDArray[Any] = flat.view(dtype).reshape(shape)
 
     def upload(self, rows: int, stream: int) -> None:
         """Host to GPU."""

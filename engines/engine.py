@@ -33,7 +33,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The backend, a name of ``engines.backends.BACKENDS``."""
+        """The backend, a name of ``engines.libraries.BACKENDS``."""
 
     @property
     def precision(self) -> Precision:

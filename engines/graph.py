@@ -27,6 +27,8 @@ LENGTH_KEY = "sightline.length"
 """Metadata of an encoder's ONNX file: ``kept`` where the length of its features carries meaning (a VAE's latent);
 without it, features are scaled to length 1."""
 
+_LONG, _GROUPS = 256, 16
+
 _MARK, _PREFIX = "sightline/", "sightline_"
 """What the names of nodes, and of constants and values, begin with that fusing adds."""
 
@@ -64,6 +66,20 @@ class _Builder:
     def logsumexp(self, x: str) -> str:
         """N × M -> N × 1."""
         return self.node("ReduceLogSumExp", x, self.constant(np.array([1]), np.int64), keepdims=1)
+
+    def product(self, x: str, weights: np.ndarray) -> str:
+        """N × D times D × d. In float32 long sums go by groups: one after another, their rounding would be the largest
+        error of the whole tail."""
+        long, wide = weights.shape
+        groups = next((g for g in range(_GROUPS, 1, -1) if long % g == 0), 1)
+        if self.precision != np.float32 or long < _LONG or groups == 1:
+            return self.node("MatMul", x, self.constant(weights))
+        shape = self.constant(np.array([-1, groups, long // groups]), np.int64)
+        rows = self.node("Transpose", self.node("Reshape", x, shape), perm=[1, 0, 2])
+        parts = self.node("MatMul", rows, self.constant(weights.reshape(groups, -1, wide)))
+        # Keeping the axis: see _mixture.
+        total = self.node("ReduceSum", parts, self.constant(np.array([0]), np.int64), keepdims=1)
+        return self.node("Reshape", total, self.constant(np.array([-1, wide]), np.int64))
 
     def enter(self, feature: str) -> str:
         """An encoder's output, in the precision of the graph's tail."""
@@ -166,7 +182,7 @@ def _centred(builder: _Builder, features: str, projection: Projection) -> str:
 
 
 def _latent(builder: _Builder, centred: str, projection: Projection) -> str:
-    return builder.node("MatMul", centred, builder.constant(projection.basis / projection.scale))
+    return builder.product(centred, projection.basis / projection.scale)
 
 
 def _residual(builder: _Builder, centred: str, projection: Projection) -> None:

@@ -91,14 +91,14 @@ class OnnxRuntime:
         return gpu_name() or "no GPU" if self._name == CUDA else processor()
 
     def build(self, graph: onnx.ModelProto, precision: Precision) -> bytes:
-        return graph.SerializeToString()
+        return bytes(graph.SerializeToString())
 
     def load(self, built: bytes, precision: Precision) -> Engine:
         return OnnxRuntimeEngine(built, name=self._name, precision=precision)
 
 
-def library(name: str) -> OnnxRuntime:
-    """``onnxruntime`` or ``onnxruntime-cuda``; the latter asks for ONNX Runtime's build with CUDA."""
+def library(name: str, folder: Path) -> OnnxRuntime:
+    """``onnxruntime`` or ``onnxruntime-cuda`` (nothing is kept in ``folder``); the latter asks for ONNX Runtime's build with CUDA."""
     if name == CUDA and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise ImportError("this build of onnxruntime has no CUDA provider", name="onnxruntime-gpu")
     return OnnxRuntime(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -88,7 +89,7 @@ class OpenVino:
         self._core = openvino.Core()
 
     def version(self) -> str:
-        return str(openvino.__version__)
+        return str(openvino.__version__).partition("-")[0]
 
     def target(self) -> str:
         return processor()
@@ -134,7 +135,7 @@ class OpenVino:
         return OpenVinoEngine(models, precision)
 
 
-def library(name: str) -> OpenVino:
+def library(name: str, folder: Path) -> OpenVino:
     """The one library of this module."""
     return OpenVino()
 

@@ -19,7 +19,6 @@ from onnx import helper, numpy_helper
 from engines.console import Advance
 from engines.errors import EngineError
 from engines.frames import Image
-from engines.scores import Features
 
 Run = Callable[[onnx.ModelProto, Sequence[str], Image], dict[str, NDArray[np.float32]]]
 """Runs a model on frames and returns the named values, which need not be outputs of the model."""
@@ -68,12 +67,12 @@ def quantise(
     encoder: onnx.ModelProto,
     frames: Image,
     run: Run,
-    agrees: Callable[[Features], bool],
+    agrees: Callable[[onnx.ModelProto], bool],
     *,
     unsigned: bool,
     advance: Advance,
 ) -> Quantised:
-    """Quantise as many layers as ``agrees`` accepts, given the features of ``frames``.
+    """Quantise as many layers as ``agrees`` accepts, once shown the result.
 
     unsigned: activations as uint8 with any zero, for processors; else int8 around zero, for TensorRT. advance is
     called once per layer (``layers_of`` counts them). No layer that could be quantised raises EngineError."""
@@ -91,11 +90,13 @@ def quantise(
     for kept in _fewest_first(len(order)):
         model = _inserted(encoder, order[: len(order) - kept], ranges)
         model = _corrected(model, run(model, names, frames), wanted)
-        if agrees(Features(**run(model, names, frames))):
+        if agrees(model):
             floats = tuple(layer.name for layer in order[len(order) - kept :])
             return Quantised(model, floats, len(layers))
     raise EngineError(
-        "int8", "must leave the scores as they are, which no layer did", "use another precision"
+        "int8",
+        "must rank pictures as float32 does; a single layer in 8 bits changes their order already",
+        "use another precision",
     )
 
 
@@ -195,22 +196,26 @@ def _inserted(encoder: onnx.ModelProto, layers: Sequence[Layer], ranges: dict[st
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
     graph = model.graph
-    tensors = {n for layer in layers for n in (layer.source, layer.target) if n in ranges}
-    nodes: list[onnx.NodeProto] = []
+    # What an 8-bit layer gives is 8-bit for all who read it; what it only reads stays float for everybody else.
+    given = {layer.target for layer in layers} & ranges.keys()
+    read = {layer.source for layer in layers} & ranges.keys()
     axes = {layer.weights: layer.axis for layer in layers}
-    for item in list(graph.initializer):
-        if item.name in axes:
-            nodes.append(_weights(graph, item, axes[item.name]))
     chosen = {layer.name for layer in layers}
-    nodes += _around(graph, tensors.intersection(i.name for i in graph.input), ranges)
+    nodes = [_weights(graph, item, axes[item.name]) for item in list(graph.initializer) if item.name in axes]
+    nodes += _around(graph, read.intersection(i.name for i in graph.input), ranges)
     for node in graph.node:
+        layer = (node.name or node.output[0]) in chosen
         for place, name in enumerate(node.input):
-            if name in tensors or (place == 1 and (node.name or node.output[0]) in chosen):
+            if name in given or (layer and (name in read or place == 1)):
                 node.input[place] = f"{name}_dequantised"
         nodes.append(node)
-        nodes += _around(graph, tensors.intersection(node.output), ranges)
+        nodes += _around(graph, (given | read).intersection(node.output), ranges)
     del graph.node[:]
     graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    kept = [item for item in graph.initializer if item.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
     return model
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,11 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.surprise)
+
+
+def part(scores: Scores, rows: slice) -> Scores:
+    """Some frames' scores, as views."""
+    return Scores(*(getattr(scores, f.name)[rows] for f in fields(Scores)))
 
 
 def pooled(late: NDArray[np.floating], pooling: Floats) -> Floats:

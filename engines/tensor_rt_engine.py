@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.cuda import Buffer, Stream
+from engines.cuda import Buffer, Stream, capability
 from engines.engine import Arrays, Batches, Precision, checked
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
@@ -34,8 +34,9 @@ class TensorRtEngine:
         self._buffers: dict[str, Buffer] = {}
         self._recorded: dict[int, Any] = {}
         self._seen: set[int] = set()
-        self._stream: Stream | None = Stream()
+        self._stream: Stream | None = None
         self._log = quiet_log(trt)
+        capability()  # says in plain words that there is no GPU, or too old a driver
         runtime = trt.Runtime(self._log)
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
@@ -46,6 +47,7 @@ class TensorRtEngine:
             )
         self._runtime, self._engine = runtime, engine
         self._native_graphs = hasattr(trt, "CudaGraphStrategy")
+        self._records = not self._native_graphs
         self._learnt: Any = None
         self._context = self._new_context()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -56,7 +58,12 @@ class TensorRtEngine:
         self.input_size: tuple[int, int] = (int(most[1]), int(most[2]))
         self._batches = Batches(int(most[0]))
         self._features = [n for n in FEATURES if n in self._values]
-        self._allocate(most)
+        self._stream = Stream()
+        try:
+            self._allocate(most)
+        except EngineError:
+            self.close()
+            raise
 
     def score(self, images: Image) -> Scores:
         """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
@@ -71,8 +78,15 @@ class TensorRtEngine:
 
     def bare(self, images: Image) -> Callable[[], object]:
         """The copies to and from the GPU and the library's call, with nothing taken out of page-locked memory."""
-        np.copyto(self._buffers[self._input].host[: len(images)], images)
-        return lambda: self._compute(len(images), OUTPUTS)
+        most = self._batches.most or len(images)
+        sizes = [min(most, len(images) - start) for start in range(0, len(images), most)]
+        np.copyto(self._buffers[self._input].host[: sizes[0]], images[: sizes[0]])
+
+        def run() -> None:
+            for size in sizes:
+                self._compute(size, OUTPUTS)
+
+        return run
 
     def close(self) -> None:
         """Give back the GPU's memory and keep what was compiled for it; idempotent."""
@@ -137,31 +151,41 @@ class TensorRtEngine:
         """From page-locked memory through the engine and back, and wait for it."""
         stream = self._stream
         assert stream is not None
-        recorded = self._recorded.get(rows) if names is OUTPUTS else None
-        if recorded is not None:
-            stream.launch(recorded)
-        elif names is OUTPUTS and not self._native_graphs and self._worth_recording(rows):
-            # Recording does not work; the same call before has settled everything that depends on the shape.
-            stream.begin_capture()
-            self._enqueue(rows, names)
-            self._recorded[rows] = stream.end_capture()
+        if names is OUTPUTS and rows not in self._recorded and self._worth_recording(rows):
+            self._record(rows)
+        if names is OUTPUTS and rows in self._recorded:
             stream.launch(self._recorded[rows])
         else:
             self._enqueue(rows, names)
         stream.wait()
 
+    def _record(self, rows: int) -> None:
+        """Record the work of a batch size as a CUDA graph, if the engine can be recorded at all. The call before has
+        settled everything that depends on the shape."""
+        stream = self._stream
+        assert stream is not None
+        try:
+            stream.begin_capture()
+            try:
+                self._enqueue(rows, OUTPUTS)
+            finally:
+                recorded = stream.end_capture()
+            self._recorded[rows] = recorded
+        except EngineError:
+            self._records = False
+
     def _worth_recording(self, rows: int) -> bool:
         """The second time that a batch size comes, as long as there is a place for it."""
         again = rows in self._seen
         self._seen.add(rows)
-        return again and len(self._recorded) < MOST_RECORDED
+        return self._records and again and len(self._recorded) < MOST_RECORDED
 
     def _enqueue(self, rows: int, names: tuple[str, ...]) -> None:
         stream, context = self._stream, self._context
         assert stream is not None
-        source = self._buffers[self._input]
-        context.set_input_shape(self._input, (rows, *source.host.shape[1:]))
-        source.upload(rows, stream.handle)
+        pictures = self._buffers[self._input]
+        context.set_input_shape(self._input, (rows, *pictures.host.shape[1:]))
+        pictures.upload(rows, stream.handle)
         if not context.execute_async_v3(stream.handle):
             raise EngineError(self.name, f"must run the engine: {self._log.last}", "compile it again")
         for name in names:

@@ -14,7 +14,9 @@ import msgspec.toml
 from msgspec import Meta
 
 from engines.decoding import Decode
+from engines.engine import Precision
 from engines.errors import ConfigError, EndpointError, OutputError
+from engines.libraries import AUTO, BACKENDS
 from monitor.camera_source import parse
 from monitor.wire import catchup_endpoint, is_local
 
@@ -47,7 +49,8 @@ class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole file. Once loaded all paths are absolute, and every camera has its bundle.
 
-    batch_wait_ms: how long a frame may wait for those of other cameras, to be scored in one call with them."""
+    batch_wait_ms: how long a frame may wait for those of other cameras, to be scored in one call with them. backend,
+    precision: what runs the bundles; see docs/engines.md."""
 
     journal: Path
     camera: tuple[CameraConfig, ...]
@@ -55,6 +58,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     publish: str | None = None
     snapshots: Path | None = None
     batch_wait_ms: Milliseconds = 5.0
+    backend: str = AUTO
+    precision: Precision = Precision.FP32
 
 
 _STRUCTS = {"": Config, "camera": CameraConfig}
@@ -77,6 +82,12 @@ def load_config(path: Path | str) -> Config:
         raise ConfigError(path, f"must be TOML in UTF-8: {error}", "correct the line") from error
     if not config.camera:
         raise ConfigError(f"{path}: camera", "must name at least one camera, got none", "add a [[camera]]")
+    if config.backend not in (AUTO, *BACKENDS):
+        raise ConfigError(
+            f"{path}: backend",
+            f"must be {AUTO} or one of {', '.join(BACKENDS)}, got {config.backend!r}",
+            "correct it",
+        )
     _check_endpoint(path, config.publish)
     folder = path.absolute().parent
     bundle = None if config.bundle is None else _under(folder, config.bundle)

@@ -13,12 +13,14 @@ import msgspec
 import typer
 
 from engines import __version__
+from engines.backends import open_engine
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
 from engines.decision import CHANNELS, units
 from engines.decoding import Decode, Decoding, decoding
+from engines.engine import Engine, Precision
 from engines.footage import Drive, Recording, find_drives
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.libraries import AUTO
 from monitor.alerts import Model, alert
 from monitor.events import Event, Phase
 from monitor.journal import Journal
@@ -60,6 +62,13 @@ def replay_command(
     decode: Annotated[
         Decode, typer.Option(help="Where videos are decoded; auto: on an NVIDIA GPU if there is one.")
     ] = Decode.CPU,
+    backend: Annotated[
+        str, typer.Option(help="What runs the bundle; auto: the fastest that is right.")
+    ] = AUTO,
+    precision: Annotated[Precision, typer.Option(help="What the encoder computes in.")] = Precision.FP32,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Run an engine even if it differs from the reference.")
+    ] = False,
 ) -> None:
     """Watch recordings and print what happens in them.
 
@@ -71,7 +80,7 @@ def replay_command(
     decoder = decoding(decode)
     opened = open_bundle(bundle)
     drives = find_drives(paths)
-    engine = OnnxRuntimeEngine(opened.model_path)
+    engine = open_engine(opened, backend, precision, unverified=unverified, say=console().print)
     with ExitStack() as stack:
         run = _Run(opened, engine, fps, realtime, batch, pictures=report is not None, decoding=decoder)
         if decoder.reason:
@@ -95,7 +104,7 @@ class _Run:
     def __init__(
         self,
         bundle: Bundle,
-        engine: OnnxRuntimeEngine,
+        engine: Engine,
         fps: float | None,
         realtime: bool,
         batch: int,

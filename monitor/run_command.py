@@ -12,12 +12,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
+from engines.backends import open_engine
 from engines.bundle import open_bundle
+from engines.console import console
 from engines.decoding import Decoding, decoding
+from engines.engine import Precision
 from engines.errors import BundleError, EngineError, InputError, OutputError, masked
-from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.config import Config, check_folders, load_config
 from monitor.journal import Journal
 from monitor.outbox import Outbox
@@ -31,6 +34,15 @@ def run(
         Path, typer.Argument(help="The cameras and what to do with their alerts.", metavar="CONFIG.toml")
     ],
     check: Annotated[bool, typer.Option("--check", help="Only check the config, opening no camera.")] = False,
+    backend: Annotated[
+        str | None, typer.Option(help="What runs the bundles, instead of what the config says.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="What encoders compute in, instead of what the config says.")
+    ] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Run an engine even if it differs from the reference.")
+    ] = False,
 ) -> None:
     """Watch the live cameras of a config; Ctrl-C or SIGTERM ends it, with exit code 0.
 
@@ -41,7 +53,10 @@ def run(
     with stop_on_signal() as stop:
         loaded = load_config(config)
         check_folders(config, loaded)
-        models = load_models(config, loaded)
+        loaded = msgspec.structs.replace(
+            loaded, backend=backend or loaded.backend, precision=precision or loaded.precision
+        )
+        models = load_models(config, loaded, unverified=unverified)
         decoders = choose_decoders(config, loaded)
         if check:
             _check_journal(config, loaded)
@@ -51,8 +66,11 @@ def run(
             _leave()
 
 
-def load_models(path: Path, config: Config) -> list[Loaded]:
-    """Open the bundle of each camera, each bundle once; errors name the file and the key."""
+def load_models(path: Path, config: Config, *, unverified: bool = False) -> list[Loaded]:
+    """Open the bundle of each camera with its engine, each bundle once; errors name the file and the key.
+
+    An engine that is not equal to the reference is refused, unless ``unverified``."""
+    say = console(errors=True).print
     opened: dict[Path, Loaded] = {}
     for index, camera in enumerate(config.camera):
         assert camera.bundle is not None
@@ -62,7 +80,8 @@ def load_models(path: Path, config: Config) -> list[Loaded]:
         key = "bundle" if camera.bundle == config.bundle else f"camera[{index}].bundle"
         try:
             bundle = open_bundle(camera.bundle)
-            opened[folder] = Loaded(bundle, OnnxRuntimeEngine(bundle.model_path))
+            engine = open_engine(bundle, config.backend, config.precision, unverified=unverified, say=say)
+            opened[folder] = Loaded(bundle, engine)
         except (BundleError, EngineError) as error:
             raise type(error)(f"{path}: {key}: {error.where}", error.problem, error.remedy) from error
     return [opened[camera.bundle.resolve()] for camera in config.camera if camera.bundle is not None]
@@ -90,6 +109,8 @@ def watch(
             config.journal, session, display.log, endpoint=config.publish, snapshots=config.snapshots
         )
         stack.callback(outbox.close)
+        for engine in {id(model): model.engine for model in models}.values():
+            stack.callback(engine.close)
         arrived = threading.Event()
         watches = []
         for reason in dict.fromkeys(decoder.reason for decoder in decoders if decoder.reason):

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from engines.rendered import Segment, render, write_video
@@ -82,3 +84,54 @@ def rtsp_server(rtsp_packages: None) -> Iterator[Callable[..., RtspServer]]:
     yield start
     for server in servers:
         server.kill()
+
+
+def _small_encoder() -> onnx.ModelProto:
+    random = np.random.default_rng(0)
+    weights = {
+        "scale": np.float32(1 / 64), "shift": np.float32(2.0), "zero": np.float32(0.0), "six": np.float32(6.0),
+        "cells": np.array([2, 3], np.int64),
+    }  # fmt: skip
+    for name, shape in {"w1": (16, 3, 3, 3), "w2": (32, 16, 3, 3), "w3": (8, 32, 1, 1)}.items():
+        weights[name] = (random.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+    node = onnx.helper.make_node
+    nodes = [
+        node("Cast", ["images"], ["float"], to=onnx.TensorProto.FLOAT),
+        node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        node("Mul", ["planes", "scale"], ["scaled"]),
+        node("Sub", ["scaled", "shift"], ["centred"]),
+        node("Conv", ["centred", "w1"], ["c1"], name="first", strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"]),
+        node("Conv", ["r1", "w2"], ["c2"], name="second", strides=[4, 4], pads=[1, 1, 1, 1]),
+        node("Clip", ["c2", "zero", "six"], ["r2"]),
+        node("Conv", ["r2", "w3"], ["late"], name="third"),
+        node("ReduceMean", ["r1", "cells"], ["early"], keepdims=0),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "small",
+        [value("images", onnx.TensorProto.UINT8, ["N", 48, 64, 3])],
+        [
+            value("late", onnx.TensorProto.FLOAT, ["N", 8, 6, 8]),
+            value("early", onnx.TensorProto.FLOAT, ["N", 16]),
+        ],
+        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture
+def small_encoder() -> onnx.ModelProto:
+    """Three random convolutions: ``images`` uint8 N×48×64×3 -> ``late`` N×8×6×8, ``early`` N×16. The test's own."""
+    return _small_encoder()
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory, rendered_bundle: Path) -> Path:
+    """A bundle of the small encoder, taught on the drives of ``rendered_bundle``; do not change it, copy it."""
+    folder = tmp_path_factory.mktemp("small")
+    onnx.save(_small_encoder(), folder / "small.onnx")
+    drives = rendered_bundle.parent / "drives"
+    fit_command(normal=[drives], out=folder / "small.bundle", encoder=str(folder / "small.onnx"), rate=5.0)
+    return folder / "small.bundle"
