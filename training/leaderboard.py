@@ -297,6 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         frames=options.frames_per_drive,
         epochs=options.epochs,
         threads=THREADS,
+        missing=[
+            n for n in makers(options.weights, options.data, options.cache, options.epochs) if n not in found
+        ],
     )
     write(options.out, said.encode())
 
