@@ -134,6 +134,8 @@ def page(
         "",
         "## What was to be reached",
         "",
+        "The best row is picked in hindsight, from all on this page.",
+        "",
         *verdicts(entries, bottles),
     ]
     return "\n".join(parts) + "\n"
