@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engines.cuda import Buffer, Stream, capability
-from engines.engine import Arrays, Batches, Precision, checked
+from engines.engine import Arrays, Batches, OutOfMemoryError, Precision, checked
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
 from engines.graph import FEATURES, OUTPUTS
@@ -56,11 +56,10 @@ class TensorRtEngine:
         self._values = [n for n in names if n != self._input]
         most = tuple(engine.get_tensor_profile_shape(self._input, 0)[2])
         self.input_size: tuple[int, int] = (int(most[1]), int(most[2]))
-        self._batches = Batches(int(most[0]))
         self._features = [n for n in FEATURES if n in self._values]
         self._stream = Stream()
         try:
-            self._allocate(most)
+            self._batches = Batches(self._allocate_what_fits(most))
         except EngineError:
             self.close()
             raise
@@ -97,10 +96,9 @@ class TensorRtEngine:
             self._keep_kernels()
             for recorded in self._recorded.values():
                 stream.forget(recorded)
-            for buffer in self._buffers.values():
-                buffer.free()
+            self._recorded = {}
+            self._free()
             stream.close()
-            self._buffers, self._recorded = {}, {}
             self._context = self._engine = self._runtime = None
 
     def _new_context(self) -> Any:
@@ -128,8 +126,28 @@ class TensorRtEngine:
             with suppress(OutputError):
                 write_whole(self._kernels, bytes(self._learnt.serialize()))
 
+    def _allocate_what_fits(self, most: tuple[int, ...]) -> int:
+        """Take memory for the largest batch that the GPU has room for, and return its size."""
+        rows = int(most[0])
+        while True:
+            try:
+                self._allocate((rows, *most[1:]))
+                return rows
+            except OutOfMemoryError as error:
+                self._free()
+                if rows == 1:
+                    raise EngineError(
+                        error.where, f"{error.problem}, not even for a single frame", "free memory on it"
+                    ) from error
+                rows = (rows + 1) // 2
+
+    def _free(self) -> None:
+        buffers, self._buffers = self._buffers, {}
+        for buffer in buffers.values():
+            buffer.free()
+
     def _allocate(self, most: tuple[int, ...]) -> None:
-        """Memory for the largest batch, at addresses that never change: what CUDA graphs need."""
+        """Memory for a batch, at addresses that never change: what CUDA graphs need."""
         context = self._context
         context.set_input_shape(self._input, most)
         for name in (self._input, *self._values):
