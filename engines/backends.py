@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from engines.errors import EngineError, OutputError
 from engines.frames import Image
 from engines.libraries import AUTO, Backend, backend_of, check_precision, installed, library_of
 from engines.machine import identity
-from engines.verify import Reference, verify_engine
+from engines.verify import Reference, reference_of, verify_engine
 
 TRIED_BATCH, TRIED_S = 16, 0.5
 CLEARLY_FASTER = 1.1
@@ -66,10 +68,10 @@ def wanted(bundle: Bundle, backend: str | None, precision: Precision | None, *, 
     """The engines that a command is to look at: of one backend or of all that are here, in one precision or in fp32 and
     all that were compiled; with ``every`` in all that there are. None at all raises EngineError."""
     known = [backend_of(backend)] if backend is not None else [backend_of(name) for name in installed()]
-    cache = EngineCache.beside(bundle)
+    kept = EngineCache.beside(bundle)
     chosen = []
     for one in known:
-        there = {Precision.FP32, *one.precisions} if every else {Precision.FP32, *cache.precisions(one.name)}
+        there = {Precision.FP32, *one.precisions} if every else {Precision.FP32, *kept.precisions(one.name)}
         asked = {precision} if precision is not None else there
         if backend is not None and precision is not None:
             check_precision(one, precision)
@@ -86,10 +88,10 @@ def wanted(bundle: Bundle, backend: str | None, precision: Precision | None, *, 
 def load(bundle: Bundle, backend: Backend, precision: Precision, say: Say) -> Opened:
     """Open an engine without a word on whether it is right; its report, if it has been verified before."""
     check_precision(backend, precision)
-    cache = EngineCache.beside(bundle)
-    library = library_of(backend, cache.folder)
+    kept = EngineCache.beside(bundle)
+    library = library_of(backend, kept.folder)
     done = compiled(bundle, backend, precision, library, say)
-    entry = cache.entry(done.key)
+    entry = kept.entry(done.key)
     report = entry.report if entry is not None else None
     if report is not None and report.bundle != bundle.sha256:
         report = None
@@ -112,11 +114,18 @@ def verified(bundle: Bundle, opened: Opened, say: Say, reference: Reference | No
     return report
 
 
-def _open(bundle: Bundle, backend: Backend, precision: Precision, unverified: bool, say: Say) -> Engine:
+def _open(
+    bundle: Bundle,
+    backend: Backend,
+    precision: Precision,
+    unverified: bool,
+    say: Say,
+    reference: Callable[[], Reference | None] = lambda: None,
+) -> Engine:
     opened = load(bundle, backend, precision, say)
     if unverified:
         return opened.engine
-    report = opened.report or verified(bundle, opened, say)
+    report = opened.report or verified(bundle, opened, say, reference())
     if not report.passed:
         opened.engine.close()
         raise EngineError(
@@ -164,9 +173,10 @@ def _fastest(
     """The name of the fastest backend, and why."""
     engines: dict[str, Engine] = {}
     remarks = []
+    reference = cache(lambda: reference_of(bundle))
     for name in names:
         try:
-            engines[name] = _open(bundle, backend_of(name), precision, unverified, say)
+            engines[name] = _open(bundle, backend_of(name), precision, unverified, say, reference)
         except EngineError as error:
             remarks.append(f"{name} cannot be used: {error.problem}")
     if not engines:

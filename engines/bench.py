@@ -37,22 +37,13 @@ class Speed:
     p99_ms: float
     overhead_ms: float
     overhead_percent: float
-    share: float | None
+    share: float | None = None
 
 
-def measure(
-    engines: Sequence[Engine],
-    frames: Image,
-    seconds: float,
-    flops: float,
-    peak: float,
-    gpus: Sequence[str] = (),
-) -> list[Speed]:
+def measure(engines: Sequence[Engine], frames: Image, seconds: float) -> list[Speed]:
     """Time every engine on ``frames``, and its library's own call, all in turns and in an order that changes, so that a
-    noisy machine, and threads of one library that still spin when another begins, disturb all alike.
-
-    seconds: for each engine. flops: of a frame. peak: of the machine, a second. gpus: backends that this peak says
-    nothing about."""
+    noisy machine, and threads of one library that still spin when another begins, disturb all alike. ``seconds``: for
+    each engine."""
     calls: list[Callable[[], object]] = []
     for engine in engines:
         calls += [lambda engine=engine: engine.score(frames), engine.bare(frames)]  # type: ignore[misc]
@@ -66,14 +57,13 @@ def measure(
             started = time.perf_counter()
             calls[turn]()
             times[turn].append(time.perf_counter() - started)
-    found = []
-    for engine, scored, plain in zip(engines, times[::2], times[1::2], strict=True):
-        share = None if engine.name in gpus else flops / peak
-        found.append(_speed(engine, len(frames), np.array(scored), np.array(plain), share))
-    return found
+    return [
+        _speed(engine, len(frames), np.array(scored), np.array(plain))
+        for engine, scored, plain in zip(engines, times[::2], times[1::2], strict=True)
+    ]
 
 
-def _speed(engine: Engine, batch: int, scored: np.ndarray, plain: np.ndarray, share: float | None) -> Speed:
+def _speed(engine: Engine, batch: int, scored: np.ndarray, plain: np.ndarray) -> Speed:
     p50, p99 = np.percentile(scored, (50, 99))
     added = float(p50 - np.median(plain))
     best = batch / scored.min()
@@ -88,7 +78,6 @@ def _speed(engine: Engine, batch: int, scored: np.ndarray, plain: np.ndarray, sh
         p99_ms=1e3 * float(p99),
         overhead_ms=1e3 * added,
         overhead_percent=100 * added / float(np.median(plain)),
-        share=None if share is None else float(best * share),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -59,8 +59,12 @@ def bench(
     speeds: list[Speed] = []
     with progress("timing", len(sizes), "batch sizes") as advance:
         for size in sizes:
-            speeds += measure(engines, largest[:size], seconds, flops, peak, gpus)
+            speeds += measure(engines, largest[:size], seconds)
+            peak = max(peak, sgemm_peak())
             advance(1, f"batch {size}")
+    speeds = [
+        s if s.backend in gpus else replace(s, share=s.best_frames_per_s * flops / peak) for s in speeds
+    ]
     for engine in engines:
         engine.close()
     say.print(_speeds(opened.manifest.name, speeds))
@@ -98,8 +102,8 @@ def _loaded(bundle: Bundle, one: Wanted, largest: Image, say: Say) -> tuple[Engi
 
 
 def _speeds(name: str, speeds: list[Speed]) -> Table:
-    table = Table(title=name, box=SIMPLE)
-    table.add_column("engine")
+    table = Table(title=name, box=SIMPLE, pad_edge=False)
+    table.add_column("engine", no_wrap=True)
     for heading in ("batch", "frames/s", "best", "p50 ms", "p99 ms", "added ms", "share"):
         table.add_column(heading, justify="right")
     for s in speeds:
@@ -111,7 +115,7 @@ def _speeds(name: str, speeds: list[Speed]) -> Table:
 
 
 def _loads(loads: list[Load]) -> Table:
-    table = Table(box=SIMPLE)
+    table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("engine")
     for heading in ("version", "load s", "memory MB"):
         table.add_column(heading, justify="right")

@@ -27,7 +27,7 @@ from engines.verify import LEAST_RANK, RANKED, TIE, rank_correlation
 SPARE = 0.4
 """Of what verification lets a rank correlation lack, quantising uses this share at most: it is judged by other
 pictures."""
-FEWEST_CALIBRATED, MOST_CALIBRATED = 8, 64
+FEWEST_CALIBRATED, MOST_CALIBRATED = 8, 48
 
 Say = Callable[[str], None]
 """Told what happens, a line at a time."""

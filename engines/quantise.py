@@ -26,7 +26,7 @@ Run = Callable[[onnx.ModelProto, Sequence[str], Image], dict[str, NDArray[np.flo
 BATCH = 16
 SAMPLES = 4096
 """Values kept of each tensor and batch, drawn at random, to choose its range by."""
-TRIED = 24
+TRIED = 16
 """Frames on which single layers are tried."""
 SHARES = np.linspace(0.3, 1.0, 36)
 """What share of the largest value a range may end at."""
@@ -138,10 +138,10 @@ def _channel_axis(node: onnx.NodeProto, constants: dict[str, int]) -> int | None
 
 
 def _fewest_first(layers: int) -> list[int]:
-    """How many layers to keep in float, in the order of trying: each step about a quarter more than the last."""
+    """How many layers to keep in float, in the order of trying: each step about a third more than the last."""
     counts = [0]
     while counts[-1] < layers - 1:
-        counts.append(min(layers - 1, counts[-1] + 1 + counts[-1] // 4))
+        counts.append(min(layers - 1, counts[-1] + 1 + counts[-1] // 3))
     return counts
 
 

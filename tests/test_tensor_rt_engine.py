@@ -273,7 +273,7 @@ def test_a_gpu_with_little_room_takes_smaller_batches(bundle: Bundle, gpu: Softw
 def test_a_gpu_without_room_for_a_frame_is_an_error(bundle: Bundle, gpu: SoftwareGpu) -> None:
     gpu.room = 1 << 14
     with pytest.raises(
-        EngineError, match="GPU: must have memory for the batch .*not even for a single frame; free"
+        EngineError, match=r"GPU: must have memory for the batch .*not even for a single frame; free"
     ):
         opened(bundle, gpu)
     assert (gpu.memory, gpu.streams) == ({}, set())
