@@ -28,8 +28,11 @@ from engines.engine import OutOfMemoryError, Precision
 from engines.errors import EngineError
 from engines.libraries import backend_of, library_of
 from engines.machine import gpu_name
-from engines.tensor_rt import PROFILE, Description, TensorRt, split
 from engines.verify import verify_engine
+
+pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has no wheel for this platform")
+pytest.importorskip("cuda.bindings", reason="cuda-bindings has no wheel for this platform")
+from engines.tensor_rt import PROFILE, Description, TensorRt, split
 
 ROOT = Path(__file__).resolve().parent.parent
 API: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests" / "tensorrt_api.json").read_text())
