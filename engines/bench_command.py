@@ -18,6 +18,7 @@ from engines.bundle import Bundle, open_bundle
 from engines.compile import Say
 from engines.console import console, progress
 from engines.engine import Engine, Precision
+from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import load_graph
 from engines.libraries import BACKENDS
@@ -52,7 +53,13 @@ def bench(
     largest = np.resize(frames, (max(sizes), *frames.shape[1:]))
     engines, loads = [], []
     for one in wanted(opened, backend, precision, every=every):
-        engine, cost = _loaded(opened, one, largest, say.print)
+        try:
+            engine, cost = _loaded(opened, one, largest, say.print)
+        except EngineError as error:
+            if backend is not None and not every:
+                raise
+            say.print(f"[yellow]left out[/] {one.backend.name} {one.precision}: {error}")
+            continue
         engines.append(engine)
         loads.append(cost)
     gpus = [known.name for known in BACKENDS.values() if known.gpu]

@@ -351,6 +351,11 @@ def test_an_engine_that_is_wrong_is_refused_until_it_is_asked_for(
     assert open_engine(bundle, "openvino", unverified=True).name == "openvino"
 
 
+def test_what_auto_takes_unverified_is_not_remembered(bundle: Bundle) -> None:
+    open_engine(bundle, unverified=True)
+    assert EngineCache.beside(bundle).choice() is None
+
+
 def test_auto_leaves_out_what_is_wrong_and_says_so(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil_openvino(monkeypatch)
     said: list[str] = []
