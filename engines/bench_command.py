@@ -46,15 +46,14 @@ def bench(
 
         sightline bench highway.bundle --batch 1 --batch 16
     """
-    opened = open_bundle(bundle)
-    say, sizes = console(), batch or [1, 4, 16]
+    opened, say = open_bundle(bundle), console()
+    sizes = batch or [1, 4, 16]
     frames = opened.probes().frames
-    flops, peak = flops_per_frame(load_graph(opened.model_path)), sgemm_peak()
-    largest = np.resize(frames, (max(sizes), *frames.shape[1:]))
+    pictures = np.resize(frames, (max(sizes), *frames.shape[1:]))
     engines, loads = [], []
     for one in wanted(opened, backend, precision, every=every):
         try:
-            engine, cost = _loaded(opened, one, largest, say.print)
+            engine, cost = _loaded(opened, one, pictures, say.print)
         except EngineError as error:
             if backend is not None and not every:
                 raise
@@ -62,16 +61,8 @@ def bench(
             continue
         engines.append(engine)
         loads.append(cost)
-    gpus = [known.name for known in BACKENDS.values() if known.gpu]
-    speeds: list[Speed] = []
-    with progress("timing", len(sizes), "batch sizes") as advance:
-        for size in sizes:
-            speeds += measure(engines, largest[:size], seconds)
-            peak = max(peak, sgemm_peak())
-            advance(1, f"batch {size}")
-    speeds = [
-        s if s.backend in gpus else replace(s, share=s.best_frames_per_s * flops / peak) for s in speeds
-    ]
+    flops = flops_per_frame(load_graph(opened.model_path))
+    speeds, peak = _timed(engines, pictures, sizes, seconds, flops)
     for engine in engines:
         engine.close()
     say.print(_speeds(opened.manifest.name, speeds))
@@ -81,6 +72,22 @@ def bench(
     )
     figures = {"machine": identity(), "gflop_per_frame": flops / 1e9, "matmul_gflop_per_s": peak / 1e9}
     write_json(json, {"bundle": opened.sha256, "batches": speeds, "engines": loads, **figures})
+
+
+def _timed(
+    engines: list[Engine], pictures: Image, sizes: list[int], seconds: float, flops: float
+) -> tuple[list[Speed], float]:
+    """Every engine at every batch size, and the machine's peak, which is looked for between them: it may be busy."""
+    gpus = {known.name for known in BACKENDS.values() if known.gpu}
+    speeds, peak = [], sgemm_peak()
+    with progress("timing", len(sizes), "batch sizes") as advance:
+        for size in sizes:
+            speeds += measure(engines, pictures[:size], seconds)
+            peak = max(peak, sgemm_peak())
+            advance(1, f"batch {size}")
+    return [
+        s if s.backend in gpus else replace(s, share=s.best_frames_per_s * flops / peak) for s in speeds
+    ], peak
 
 
 @dataclass(frozen=True, slots=True)
