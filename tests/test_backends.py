@@ -413,10 +413,7 @@ def test_int8_is_quantised_with_the_bundles_own_pictures(bundle: Bundle) -> None
         found[name] = opened.engine.score(bundle.probes().frames).surprise
         entry = EngineCache.beside(bundle).entry(opened.key)
         assert entry is not None
-        quantised, _, kept = entry.notes[0].partition(" of 3 layers in int8, float32 in ")
-        # Which layers lose too much in 8 bits is the processor's rounding too; the first of this network always does.
-        assert int(quantised) >= 1
-        assert "first" in kept
+        assert entry.notes[0].endswith("of 3 layers in int8, float32 in first")
     exact = open_engine(bundle, "onnxruntime").score(bundle.probes().frames).surprise
     assert np.abs(found["openvino"] - exact).max() > 1e-2
     np.testing.assert_allclose(found["openvino"], found["onnxruntime"], rtol=0.05, atol=0.5)
