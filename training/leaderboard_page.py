@@ -160,7 +160,7 @@ def driving(entries: Sequence[Entry]) -> list[str]:
 def why(entries: Sequence[Entry], costs: Mapping[str, Cost]) -> list[str]:
     """Which rows ship as default, and what another would bring and cost."""
     lines = [
-        f"**Default:** `{DEFAULT}` with `{ALONE}` on normal drives alone and `{WITH_OTHER}` where others are given, for its speed; what "
+        f"**Default:** `{DEFAULT}` with `{ALONE}` on normal drives alone and `{WITH_OTHER}` where others are given, for its cost; what "
         "the best row of each protocol brings, and costs:",
         "",
     ]
@@ -203,11 +203,8 @@ def cost_table(costs: Mapping[str, Cost], threads: int) -> list[str]:
     )
     lines = ["## Cost", "", said, "", _line(heads), _line(["---"] * 4), *map(_line, rows)]
     if DEFAULT in costs:
-        faster = [name for name, c in costs.items() if c.frames_per_s > costs[DEFAULT].frames_per_s]
-        lines += [
-            "",
-            f"`{DEFAULT}` is the default because of this table. Faster than it: {', '.join(faster) or 'none'}.",
-        ]
+        cheaper = [name for name, c in costs.items() if c.gflop < costs[DEFAULT].gflop]
+        lines += ["", f"Fewer operations than the default, `{DEFAULT}`: {', '.join(cheaper) or 'none'}."]
     return lines
 
 
