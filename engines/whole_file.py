@@ -9,20 +9,24 @@ from pathlib import Path
 from engines.errors import OutputError
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name beside ``path``, then rename; OutputError where that cannot be done."""
+def write_whole(path: Path, data: bytes, remedy: str = "choose another place") -> None:
+    """Write ``data`` under a temporary name beside ``path``, then rename; OutputError, which says ``remedy``, where that
+    cannot be done, and what was there before stays."""
     partial: Path | None = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         partial = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
+            # Without this a power cut could leave the new name on an empty file.
+            os.fsync(file.fileno())
         mask = os.umask(0)
         os.umask(mask)
         partial.chmod(0o666 & ~mask)
         partial.replace(path)
     except OSError as error:
-        raise OutputError(path, f"must be writable: {error.strerror}", "choose another place") from error
+        raise OutputError(path, f"must be writable: {error.strerror}", remedy) from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

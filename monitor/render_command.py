@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from engines.console import progress
-from engines.errors import InputError, OutputError
+from engines.errors import InputError
 from engines.frames import Image
 from engines.rendered import (
     NORMAL,
@@ -25,6 +25,7 @@ from engines.rendered import (
     write_video,
 )
 from engines.rendered import render as rendered
+from engines.whole_file import write_whole
 
 
 class Stretch(msgspec.Struct, omit_defaults=True):
@@ -124,13 +125,5 @@ def describe(script: Script, video: str, seed: int, fps: float) -> Truth:
 
 def write_truth(path: Path, truth: Truth) -> None:
     """Write the truth as JSON, whole or not at all; raise OutputError where it cannot be written."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(truth), indent=2) + b"\n")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            path, f"must be writable, but: {error.strerror}", "choose another folder"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    data = msgspec.json.format(msgspec.json.encode(truth), indent=2) + b"\n"
+    write_whole(path, data, "choose another folder")

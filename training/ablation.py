@@ -20,6 +20,7 @@ from engines.console import progress
 from engines.density import Projection
 from engines.encoders import open_encoder
 from engines.tilt import Side
+from engines.whole_file import write_whole
 from training.ablation_features import read_suite
 from training.ablation_methods import (
     Known,
@@ -372,9 +373,7 @@ def main() -> None:
     suite = read_suite(options.data, options.weights, options.cache)
     with progress("judging", 0, "steps") as advance:
         text = write(suite, lambda what: advance(1, what))
-    unfinished = options.out.with_suffix(".partial")
-    unfinished.write_text(text)
-    unfinished.replace(options.out)
+    write_whole(options.out, text.encode())
 
 
 if __name__ == "__main__":

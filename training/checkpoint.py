@@ -1,17 +1,20 @@
-"""Checkpoints that are whole or absent: written under a temporary name, on the disk, then renamed."""
+"""Checkpoints that are whole or absent."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engines.errors import InputError, OutputError, first_line
+from engines.errors import InputError, first_line
+from engines.whole_file import write_whole
+
+FULL = "free space; what was there before is kept"
+"""What to do about a checkpoint that cannot be written."""
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -19,7 +22,7 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     checkpoint that was there."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue(), FULL)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -42,22 +45,4 @@ def write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.9g}" for k, v in row.items()} for row in rows)
-    write_whole(path, text.getvalue().encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is whole or as it was before."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            # Without this a power cut could leave the new name on an empty file.
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            path, f"must be writable: {error.strerror}", "free space; what was there before is kept"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, text.getvalue().encode(), FULL)

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import torch
 
+from engines.whole_file import write_whole
 from training.road_encoder import INPUT_SIZE, RoadEncoder
 
 OPSET = 18
@@ -65,6 +66,4 @@ def _forget_sources(model: onnx.ModelProto) -> None:
 def export_encoder(encoder: RoadEncoder, path: Path) -> None:
     """Write ``encoder`` as ONNX: ``images`` uint8 N×96×144×3 -> ``late`` N×C×3×5, ``early`` N×48; N is
     free."""
-    partial = path.with_suffix(".partial")
-    onnx.save(to_onnx(encoder, INPUT_SIZE, ("late", "early")), partial)
-    partial.replace(path)
+    write_whole(path, to_onnx(encoder, INPUT_SIZE, ("late", "early")).SerializeToString())

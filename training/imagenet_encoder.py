@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import InputError
+from engines.whole_file import write_whole
 
 INPUT_SIZE = (224, 336)
 """Height and width of a frame in pixels: 3:2; stride 32 leaves 7 × 11 cells."""
@@ -181,10 +182,8 @@ def main() -> None:
     parser.add_argument("--late", type=int, default=LATE, help="channels of the stage behind which it is cut")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    partial = options.out / "encoder.partial"
     model = make_encoder(options.weights, (options.size[0], options.size[1]), options.late)
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(options.out / "encoder.onnx")
+    write_whole(options.out / "encoder.onnx", model.SerializeToString())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from engines.errors import InputError, did_you_mean
 from engines.frames import Image
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.tilt import Side
+from engines.whole_file import write_whole
 from training.ablation import Family, Setting, alone, outcomes, unshipped
 from training.ablation_methods import Known, Score, gaussians, known, ratio, surprise, tilt
 from training.fit import COMPONENTS
@@ -259,19 +260,12 @@ def measured(options: argparse.Namespace) -> dict[str, Measured]:
                     clips = encoded(model, filmed, options.cache)
                     bottle = [] if model.seen else bottles(model, options.mvtec, options.cache)
                     result = Measured(entries(model, clips), bottle, cost(model))
-                write(path, msgspec.json.encode(result))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, msgspec.json.encode(result))
                 advance(1, name)
             if path.is_file():
                 found[name] = msgspec.json.decode(path.read_bytes(), type=Measured)
     return found
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".partial")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -301,7 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             n for n in makers(options.weights, options.data, options.cache, options.epochs) if n not in found
         ],
     )
-    write(options.out, said.encode())
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(options.out, said.encode())
 
 
 if __name__ == "__main__":

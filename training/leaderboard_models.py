@@ -25,6 +25,7 @@ from engines.graph import input_size, keeps_length
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import pooled
 from engines.untrained import untrained
+from engines.whole_file import write_whole
 from training.manifest import Row, read_manifest
 from training.protocols import NORMAL, OTHER, Clip
 
@@ -145,9 +146,7 @@ def _trained(kind: str, data: Path, cache: Path, epochs: int) -> Model:
         trained = train(load_config(None, options), sources, folder, resume=(folder / "last.pt").is_file())
         module = trained.model
         metadata = {LENGTH_KEY: "kept"} if module.keeps_length else {}
-        partial = path.with_suffix(".partial")
-        onnx.save(to_onnx(module, module.size, module.outputs, metadata), partial)
-        partial.replace(path)
+        write_whole(path, to_onnx(module, module.size, module.outputs, metadata).SerializeToString())
     return Model(kind, onnx.load(path), seen=seen)
 
 

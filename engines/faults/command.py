@@ -24,6 +24,7 @@ from engines.faults.timing import Timed
 from engines.footage import Drive, Recording, find_drives
 from engines.frames import Image
 from engines.video import check_format, write_timed
+from engines.whole_file import write_whole
 
 _SHEET_PX = 640
 """Width to which pictures are reduced, if wider, before a sheet breaks them."""
@@ -144,7 +145,7 @@ def _write_sheet(
     count = len(cells(modes, severities))
     with progress(f"drawing {path.name}", count, "pictures") as advance:
         picture = contact_sheet(sample, modes, severities, seed, advance)
-    _write_png(path, picture)
+    write_whole(path, cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes(), "choose another folder")
     typer.echo(
         f"{path}: {count} pictures of {sample.name}, {picture.shape[1]}x{picture.shape[0]}, seed {seed}"
     )
@@ -171,19 +172,6 @@ def _sample(drive: Drive, start: float) -> Sample:
 
 def _too_short(drive: Drive, start: float) -> InputError:
     return InputError(drive.path, f"must last beyond --start {start:g} s, does not", "start earlier")
-
-
-def _write_png(path: Path, picture: Image) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            path, f"must be writable, but: {error.strerror}", "choose another folder"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
