@@ -52,16 +52,18 @@ COMMANDS = (
     Command(
         "compile",
         "Compile a bundle for a processor or a GPU.",
-        "engines.compile_command:compile_command",
+        "engines.compiling.compile_command:compile_command",
         "Teach",
     ),
     Command(
         "verify",
         "Prove a bundle whole and its engines equal to the reference.",
-        "engines.verify_command:verify",
+        "engines.proof.verify_command:verify",
         "Teach",
     ),
-    Command("bench", "Measure how fast a bundle's engines are.", "engines.bench_command:bench", "Teach"),
+    Command(
+        "bench", "Measure how fast a bundle's engines are.", "engines.proof.bench_command:bench", "Teach"
+    ),
     Command(
         "replay",
         "Watch recordings: events, scores, a report.",

@@ -43,13 +43,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.open_vino import OpenVino
 from engines.density import Kde, Projection
 from engines.encoders import DEFAULT, open_encoder
 from engines.engine import Engine, Precision
 from engines.frames import Image
 from engines.graph import fuse
-from engines.onnx_runtime import OnnxRuntimeEngine
-from engines.open_vino import OpenVino
 from engines.scores import Density
 from training.export import to_onnx
 

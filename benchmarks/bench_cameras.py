@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.scripted import ScriptedEngine
 from engines.bundle import Bundle, open_bundle
 from engines.engine import Engine
 from engines.frames import Frame, Image
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import Features, Scores
-from engines.scripted import ScriptedEngine
 from monitor.config import CameraConfig
 from monitor.events import Event
 from monitor.pipeline import BATCH

@@ -21,11 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.encoders import SHIPPED
 from engines.faults import FAULTS, FaultMode, Timed, apply
 from engines.footage import Recording, find_drives
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.rendered import Segment, render
 
 FRAME_MODES = tuple(mode for mode, fault in FAULTS.items() if fault.on_frame is not None)

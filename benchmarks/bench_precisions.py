@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from engines.backends import load, wanted
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
+from engines.compiling.half import halved
 from engines.console import console
 from engines.engine import Engine, Precision
 from engines.footage import Recording, find_drives
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph
-from engines.half import halved
-from engines.onnx_runtime import OnnxRuntimeEngine
-from engines.probe_clip import STEP_S, ClipAlert, Clips, alerts, alike
+from engines.opening import load, wanted
+from engines.proof.probe_clip import STEP_S, ClipAlert, Clips, alerts, alike
+from engines.proof.verify import rank_correlation
 from engines.scores import Scores
-from engines.verify import rank_correlation
 
 FRAMES = 200
 BATCH = 16

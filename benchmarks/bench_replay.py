@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.footage import Recording, find_drives
-from engines.onnx_runtime import OnnxRuntimeEngine
 from monitor.pipeline import BATCH
 from monitor.replay import replay
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.decision import Calibration, Rule, run_channels
 from engines.density import Floats, Projection
@@ -29,7 +30,6 @@ from engines.faults import apply
 from engines.footage import Drive, find_drives
 from engines.frames import Image
 from engines.metrics import Ranking, auroc
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.rendered import Segment, render, write_video
 from engines.scores import Density, pooled
 from training.alarms import Tally, alarms, tally

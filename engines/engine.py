@@ -27,13 +27,13 @@ class Precision(StrEnum):
 
 
 class Engine(Protocol):
-    """A fused graph that is ready to run; every backend has one. ``engines.backends.open_engine`` returns it.
+    """A fused graph that is ready to run; every backend has one. ``engines.opening.open_engine`` returns it.
 
     Calls from several threads are safe, and run one after another where the library demands it."""
 
     @property
     def name(self) -> str:
-        """The backend, a name of ``engines.libraries.BACKENDS``."""
+        """The backend, a name of ``engines.backends.BACKENDS``."""
 
     @property
     def precision(self) -> Precision:

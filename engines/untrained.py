@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import encoder_of
-from engines.onnx_runtime import OnnxRuntimeEngine
 
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Layers whose weights are drawn anew, and the input that holds them."""

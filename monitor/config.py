@@ -13,10 +13,10 @@ import msgspec
 import msgspec.toml
 from msgspec import Meta
 
+from engines.backends import AUTO, BACKENDS
 from engines.decoding import Decode
 from engines.engine import Precision
 from engines.errors import ConfigError, EndpointError, OutputError
-from engines.libraries import AUTO, BACKENDS
 from monitor.camera_source import parse
 from monitor.wire import catchup_endpoint, is_local
 

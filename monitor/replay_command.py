@@ -13,14 +13,14 @@ import msgspec
 import typer
 
 from engines import __version__
-from engines.backends import open_engine
+from engines.backends import AUTO
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
 from engines.decision import CHANNELS, units
 from engines.decoding import Decode, Decoding, decoding
 from engines.engine import Engine, Precision
 from engines.footage import Drive, Recording, find_drives
-from engines.libraries import AUTO
+from engines.opening import open_engine
 from monitor.alerts import Model, alert
 from monitor.events import Event, Phase
 from monitor.journal import Journal

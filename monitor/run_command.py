@@ -15,12 +15,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from engines.backends import open_engine
 from engines.bundle import open_bundle
 from engines.console import console
 from engines.decoding import Decoding, decoding
 from engines.engine import Precision
 from engines.errors import BundleError, EngineError, InputError, OutputError, masked
+from engines.opening import open_engine
 from monitor.config import Config, check_folders, load_config
 from monitor.journal import Journal
 from monitor.outbox import Outbox

@@ -15,20 +15,19 @@ import msgspec
 import numpy as np
 import pytest
 
-import engines.backends
-from engines import open_vino
-from engines.backends import load, open_engine, verified
+import engines.opening
+from engines.backends import BACKENDS, backend_of, installed, library_of, open_vino
 from engines.bundle import Bundle, open_bundle
 from engines.cache import Check, EngineCache, Report
-from engines.compile import compiled
+from engines.compiling.compile import compiled
 from engines.engine import Arrays, Batches, Engine, OutOfMemoryError, Precision
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph
-from engines.libraries import BACKENDS, backend_of, installed, library_of
 from engines.machine import gpu_name
+from engines.opening import load, open_engine, verified
+from engines.proof.verify import verify_engine
 from engines.scores import Scores, reference_scores
-from engines.verify import verify_engine
 from training.mixture import fit_mixture
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -229,7 +228,7 @@ def test_a_missing_library_is_named_with_its_extra(
 ) -> None:
     for package in ("openvino", "tensorrt", "tensorrt_rtx_bindings"):
         monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "engines.open_vino", raising=False)
+    monkeypatch.delitem(sys.modules, "engines.backends.open_vino", raising=False)
     name = backend.name  # type: ignore[attr-defined]
     with pytest.raises(EngineError, match=rf"^{name}: needs the package .*sightline\[") as raised:
         open_engine(bundle, name)
@@ -368,7 +367,7 @@ def test_auto_says_why_and_remembers(bundle: Bundle, monkeypatch: pytest.MonkeyP
     first = open_engine(bundle, say=said.append)
     assert said[-1].startswith(f"engine {first.name} fp32: ")
     assert "frames/s at batch 16" in said[-1]
-    monkeypatch.setattr(engines.backends, "_choose", lambda *a: pytest.fail("it was chosen before"))
+    monkeypatch.setattr(engines.opening, "_choose", lambda *a: pytest.fail("it was chosen before"))
     again: list[str] = []
     assert open_engine(bundle, say=again.append).name == first.name
     assert again == said[-1:]
@@ -390,7 +389,7 @@ def test_auto_chooses_again_where_anything_changed(change: str, bundle: Bundle) 
 @pytest.mark.skipif(bool(gpu_name()), reason="this machine has a GPU")
 def test_auto_without_a_gpu_imports_no_gpu_library(rendered_bundle: Path) -> None:
     code = (
-        "import sys; from engines.bundle import open_bundle; from engines.backends import open_engine\n"
+        "import sys; from engines.bundle import open_bundle; from engines.opening import open_engine\n"
         "open_engine(open_bundle(sys.argv[1]))\n"
         "print([m for m in sys.modules if m.partition('.')[0] in ('cuda', 'torch') or m.startswith('tensorrt')])"
     )

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines.backends.scripted import Script, ScriptedEngine
 from engines.bundle import Bundle, open_bundle
 from engines.errors import EngineError
 from engines.frames import Frame
 from engines.scores import Scores
-from engines.scripted import Script, ScriptedEngine
 from monitor.batcher import AWAITED_S, Batcher
 from monitor.config import CameraConfig
 from monitor.events import Event

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
 from engines.decision import HeldOut, Rule, calibrate, calibration_without, run_channels
 from engines.density import Floats, Projection
@@ -20,9 +21,8 @@ from engines.faults import apply
 from engines.footage import Recording, find_drives
 from engines.frames import Image
 from engines.leave_out import without
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.proof.verify import verify_engine
 from engines.rendered import Segment, render, write_video
-from engines.verify import verify_engine
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Phase
 from monitor.health import Health

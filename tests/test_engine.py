@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.encoders import open_encoder
 from engines.errors import EngineError, InputError
-from engines.onnx_runtime import OnnxRuntimeEngine
-from engines.verify import compare, verify_engine
+from engines.proof.verify import compare, verify_engine
 
 
 @pytest.fixture(scope="module")

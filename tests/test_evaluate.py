@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
 from engines.density import Kde, Mixture, Tilted, within_precision
 from engines.errors import CalibrationError, InputError, OutputError, SightlineError
 from engines.footage import Recording, find_drives
 from engines.leave_out import rescored, still_threshold, without
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.rendered import Segment, render, write_video
 from engines.scores import Scores
 from monitor.evaluation.baselines import Baselines

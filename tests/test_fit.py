@@ -15,14 +15,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
 from engines.decision import Rule
 from engines.density import Kde, Tilted
 from engines.errors import CalibrationError, EngineError, InputError, OutputError, SightlineError
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.proof.verify import verify_engine
 from engines.rendered import Segment, render, write_video
-from engines.verify import verify_engine
 from training.fit import Footage, held_out_units
 from training.fit_command import fit_command
 from training.support import SHIPPED

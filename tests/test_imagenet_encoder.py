@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.encoders import SHIPPED, open_encoder
 from engines.errors import InputError
 from engines.graph import input_size, late_shape
-from engines.onnx_runtime import OnnxRuntimeEngine
 from training.imagenet_encoder import make_encoder
 
 RANDOM = np.random.default_rng(3)

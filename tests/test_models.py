@@ -12,10 +12,10 @@ import pytest
 import torch
 from torchvision.models import get_model
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.errors import ConfigError, InputError, SightlineError
 from engines.frames import Image
 from engines.graph import LENGTH_KEY, keeps_length, late_shape
-from engines.onnx_runtime import OnnxRuntimeEngine
 from training.convolutions import errors
 from training.dfkde import FOLDED, NORMALISATIONS, Dfkde, resampling
 from training.export import to_onnx

@@ -11,18 +11,18 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine, values
 from engines.bundle import Bundle, open_bundle
+from engines.compiling.half import halved
+from engines.compiling.quantise import layers_of, quantise
 from engines.encoders import open_encoder
 from engines.engine import Precision
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph, parts_of
-from engines.half import halved
-from engines.onnx_runtime import OnnxRuntimeEngine, values
-from engines.probe_clip import STEP_S, ClipAlert, alerts, alike, probe_clips
-from engines.quantise import layers_of, quantise
+from engines.proof.probe_clip import STEP_S, ClipAlert, alerts, alike, probe_clips
+from engines.proof.verify import rank_correlation, reference_of, verify_engine
 from engines.scores import Scores
-from engines.verify import rank_correlation, reference_of, verify_engine
 
 FP16, BF16, INT8 = Precision.FP16, Precision.BF16, Precision.INT8
 

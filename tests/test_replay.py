@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.backends.scripted import ScriptedEngine
 from engines.bundle import open_bundle
 from engines.decision import Calibration, Channel, Rule
 from engines.footage import Recording, find_drives
 from engines.rendered import Segment, render, write_video
-from engines.scripted import ScriptedEngine
 from monitor.detector import Detector, Sample
 from monitor.events import Phase
 from monitor.health import Health

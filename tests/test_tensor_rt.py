@@ -20,19 +20,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines.backends import load, open_engine
+from engines.backends import backend_of, library_of
 from engines.bundle import Bundle, open_bundle
 from engines.cache import EngineCache
-from engines.compile import compiled, graph_for
+from engines.compiling.compile import compiled, graph_for
 from engines.engine import OutOfMemoryError, Precision
 from engines.errors import EngineError
-from engines.libraries import backend_of, library_of
 from engines.machine import gpu_name
-from engines.verify import verify_engine
+from engines.opening import load, open_engine
+from engines.proof.verify import verify_engine
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has no wheel for this platform")
 pytest.importorskip("cuda.bindings", reason="cuda-bindings has no wheel for this platform")
-from engines.tensor_rt import PROFILE, Description, TensorRt, split
+from engines.backends.tensor_rt import PROFILE, Description, TensorRt, split
 
 ROOT = Path(__file__).resolve().parent.parent
 API: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests" / "tensorrt_api.json").read_text())
@@ -170,7 +170,7 @@ RTX_ALONE = {
 def uses() -> Iterator[tuple[str, str, str]]:
     """Every use of the library in the two modules: where, of which class, which name."""
     for module in ("tensor_rt", "tensor_rt_engine"):
-        tree = ast.parse((ROOT / "engines" / f"{module}.py").read_text())
+        tree = ast.parse((ROOT / "engines" / "backends" / f"{module}.py").read_text())
         for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute):
                 continue
@@ -231,7 +231,7 @@ def test_the_list_of_names_is_that_of_the_installed_library() -> None:
 def test_cuda_calls_exist_in_the_bindings() -> None:
     from cuda.bindings import runtime
 
-    tree = ast.parse((ROOT / "engines" / "cuda.py").read_text())
+    tree = ast.parse((ROOT / "engines" / "backends" / "cuda.py").read_text())
     names = [
         n.attr for n in ast.walk(tree)
         if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "runtime"
@@ -250,7 +250,7 @@ def test_cuda_calls_exist_in_the_bindings() -> None:
 def test_what_cuda_complains_of_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
     from cuda.bindings import runtime
 
-    from engines import cuda
+    from engines.backends import cuda
 
     def driver(version: int) -> None:
         monkeypatch.setattr(

@@ -13,14 +13,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
 from engines.engine import Precision
 from engines.errors import EngineError
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
 
 runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings has no wheel for this platform")
-from engines.tensor_rt_engine import MOST_RECORDED, TensorRtEngine  # noqa: E402
+from engines.backends.tensor_rt_engine import MOST_RECORDED, TensorRtEngine  # noqa: E402
 
 GOOD, NO_MEMORY = runtime.cudaError_t.cudaSuccess, runtime.cudaError_t.cudaErrorMemoryAllocation
 MOST = 16

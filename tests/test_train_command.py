@@ -14,12 +14,12 @@ import pytest
 import torch
 from torchvision.models import get_model
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.density import Direct
 from engines.errors import CalibrationError, ConfigError, InputError, OutputError, SightlineError
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
-from engines.verify import verify_engine
+from engines.proof.verify import verify_engine
 from sightline import build, repeated
 from training.models import MODELS, VaeOptions
 from training.train_config import Config, load_config

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.errors import EngineError
 from engines.graph import load_graph
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.untrained import untrained
 
 RANDOM = np.random.default_rng(1)

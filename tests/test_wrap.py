@@ -15,14 +15,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.adapt import SHARPEST_HEAT
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.errors import EngineError, InputError, SightlineError
 from engines.footage import Drive, find_drives
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.proof.verify import verify_engine
 from engines.rendered import Segment, render, write_video
 from engines.scores import Features
-from engines.verify import verify_engine
 from monitor.replay import replay
 from training.fit import DensityKind
 from training.teach import Lesson, teach

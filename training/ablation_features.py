@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.encoders import open_encoder
 from engines.faults.augment import random_fault
 from engines.footage import Recording
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
 from training.imagenet_encoder import make_encoder
 from training.manifest import Row, read_manifest
 from training.protocols import NORMAL, OTHER, Clip

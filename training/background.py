@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.density import Floats, Kde, drive_weights, fit_projection
 from engines.encoders import Background, pack_background
 from engines.frames import Image
 from engines.graph import late_shape, load_graph
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.rendered import SCENES, Drive, Segment
 from engines.scores import pooled
 from training.distill import shippable

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from engines import __version__
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, Manifest, Onboarding, check_target, open_bundle, write_bundle
 from engines.console import console
 from engines.decision import UNITS
@@ -22,7 +23,6 @@ from engines.density import Floats
 from engines.errors import InputError, OutputError
 from engines.footage import Drive, find_drives, fingerprint
 from engines.graph import encoder_of, fuse, load_graph
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import pooled
 from training.alarms import Tally
 from training.encode import Encoded, encode, thumbnail

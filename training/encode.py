@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.density import Floats
 from engines.errors import InputError
 from engines.footage import Drive, Recording
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import Features
 
 BATCH = 16

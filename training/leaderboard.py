@@ -17,12 +17,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engines.bench import flops_per_frame
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.density import Floats, squared_distances
 from engines.errors import InputError, did_you_mean
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.proof.bench import flops_per_frame
 from engines.tilt import Side
 from engines.whole_file import write_whole
 from training.ablation import Family, Setting, alone, outcomes, unshipped

@@ -16,13 +16,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.density import Floats, normalised
 from engines.encoders import Background, open_encoder
 from engines.footage import Recording, find_drives
 from engines.frames import Image
 from engines.graph import input_size, keeps_length
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import pooled
 from engines.untrained import untrained
 from engines.whole_file import write_whole

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from engines import __version__
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
 from engines.decision import CHANNELS, Rule, units
 from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection, Tilted
@@ -22,7 +23,6 @@ from engines.errors import EngineError, InputError
 from engines.footage import Drive, fingerprint
 from engines.frames import Image
 from engines.graph import fuse, input_size, keeps_length, late_shape
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import Density, pooled, reference_scores
 from training.encode import Encoded, encode, thumbnail
 from training.fit import DIMENSIONS, DensityKind, Fitted, fit

@@ -24,12 +24,12 @@ from engines.adapt import (
     tensor_type,
     with_outputs,
 )
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, check_target
 from engines.errors import EngineError, InputError
 from engines.footage import Drive, Recording
 from engines.frames import Image
 from engines.grouped import grouped
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.pixels import Layout, Pixels
 from engines.scores import Features
 from training.fit import DensityKind

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle
 from engines.density import Floats, Kde, Projection, drive_weights, fit_projection, squared_distances
 from engines.errors import EngineError
 from engines.frames import Frame, Image
 from engines.graph import load_graph
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.untrained import untrained
 from monitor.evaluation.unseen import LeftOut
 

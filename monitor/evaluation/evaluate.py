@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines import __version__
-from engines.backends import open_engine
 from engines.bundle import Bundle
 from engines.console import progress
 from engines.density import Floats
 from engines.engine import Engine
 from engines.errors import InputError
 from engines.footage import Recording
+from engines.opening import open_engine
 from monitor.evaluation import summary
 from monitor.evaluation.baselines import Baselines
 from monitor.evaluation.cases import Case

@@ -13,13 +13,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle
 from engines.cache import Check, Report
 from engines.density import Floats
 from engines.engine import Engine, Precision
 from engines.frames import Image
-from engines.onnx_runtime import OnnxRuntimeEngine
-from engines.probe_clip import ClipAlert, Clips, alerts, alike, probe_clips
+from engines.proof.probe_clip import ClipAlert, Clips, alerts, alike, probe_clips
 from engines.scores import Scores, reference_scores
 
 LIMIT_NATS = 1e-3

@@ -1,4 +1,4 @@
-"""The libraries that can run a bundle's graph, in one table; each is imported only when it is asked for."""
+"""The libraries that can run a bundle's graph, in one table: a file here each, imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ BACKENDS = {
     backend.name: backend
     for backend in (
         Backend(
-            "onnxruntime", "engines.onnx_runtime", ("onnxruntime",), ("onnxruntime", "onnxruntime-gpu"), "",
+            "onnxruntime", "engines.backends.onnx_runtime", ("onnxruntime",), ("onnxruntime", "onnxruntime-gpu"), "",
             (_FP32, _INT8), tail="float64", unsigned=True, as_is=True,
         ),
         Backend(
-            "onnxruntime-cuda", "engines.onnx_runtime", ("onnxruntime",), ("onnxruntime-gpu",), "cuda",
+            "onnxruntime-cuda", "engines.backends.onnx_runtime", ("onnxruntime",), ("onnxruntime-gpu",), "cuda",
             (_FP32, _FP16), gpu=True, tail="float64", as_is=True,
         ),
         Backend(
-            "openvino", "engines.open_vino", ("openvino",), ("openvino",), "openvino",
+            "openvino", "engines.backends.open_vino", ("openvino",), ("openvino",), "openvino",
             (_FP32, _BF16, _INT8), unsigned=True,
         ),
         Backend(
-            "tensorrt", "engines.tensor_rt", ("tensorrt",), ("tensorrt",), "tensorrt",
+            "tensorrt", "engines.backends.tensor_rt", ("tensorrt",), ("tensorrt",), "tensorrt",
             (_FP32, _FP16, _BF16, _INT8), gpu=True,
         ),
         Backend(
-            "tensorrt-rtx", "engines.tensor_rt", ("tensorrt_rtx_bindings",), ("tensorrt-rtx-cu13-bindings",),
+            "tensorrt-rtx", "engines.backends.tensor_rt", ("tensorrt_rtx_bindings",), ("tensorrt-rtx-cu13-bindings",),
             "tensorrt-rtx", (_FP32, _FP16, _BF16, _INT8), gpu=True, ahead=True,
         ),
     )

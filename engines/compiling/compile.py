@@ -9,20 +9,20 @@ import numpy as np
 import onnx
 
 from engines import __version__
+from engines.backends import Backend
+from engines.backends.onnx_runtime import values
 from engines.bundle import Bundle
 from engines.cache import EngineCache, Key, key_of
+from engines.compiling.half import halved
+from engines.compiling.quantise import layers_of, quantise
 from engines.console import progress
 from engines.engine import Library, Precision
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph
-from engines.half import halved
-from engines.libraries import Backend
-from engines.onnx_runtime import values
-from engines.probe_clip import alerts, alike, probe_clips
-from engines.quantise import layers_of, quantise
+from engines.proof.probe_clip import alerts, alike, probe_clips
+from engines.proof.verify import LEAST_RANK, RANKED, TIE, rank_correlation
 from engines.scores import Features, Scores, part, reference_scores
-from engines.verify import LEAST_RANK, RANKED, TIE, rank_correlation
 
 SPARE = 0.4
 """Of what verification lets a rank correlation lack, quantising uses this share at most: it is judged by other

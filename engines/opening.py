@@ -9,15 +9,15 @@ from functools import cache
 
 import numpy as np
 
+from engines.backends import AUTO, Backend, backend_of, check_precision, installed, library_of
 from engines.bundle import Bundle
 from engines.cache import Choice, EngineCache, Key, Report
-from engines.compile import Say, compiled
+from engines.compiling.compile import Say, compiled
 from engines.engine import Engine, Precision
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
-from engines.libraries import AUTO, Backend, backend_of, check_precision, installed, library_of
 from engines.machine import identity
-from engines.verify import Reference, reference_of, verify_engine
+from engines.proof.verify import Reference, reference_of, verify_engine
 
 TRIED_BATCH, TRIED_S = 16, 0.5
 CLEARLY_FASTER = 1.1

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from onnx import shape_inference
 
+from engines.backends import Backend
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.frames import Image
-from engines.libraries import Backend
 
 _SGEMM = 1024
 _FEWEST_CALLS = 10
@@ -86,7 +86,7 @@ def used_mb(backend: Backend) -> float | None:
     nobody tells."""
     if backend.gpu:
         try:
-            from engines.cuda import used_memory
+            from engines.backends.cuda import used_memory
 
             return used_memory() / 2**20
         except (ImportError, EngineError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.cuda import Buffer, Stream, capability
+from engines.backends.cuda import Buffer, Stream, capability
 from engines.engine import Arrays, Batches, OutOfMemoryError, Precision, checked
 from engines.errors import EngineError, OutputError
 from engines.frames import Image

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import onnx
 
+from engines.backends.cuda import capability
+from engines.backends.tensor_rt_engine import TensorRtEngine, quiet_log
 from engines.console import Advance, progress
-from engines.cuda import capability
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.machine import gpu_name
-from engines.tensor_rt_engine import TensorRtEngine, quiet_log
 from engines.whole_file import write_whole
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"

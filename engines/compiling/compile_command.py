@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from engines.backends import BACKENDS, backend_of, check_precision, library_of
 from engines.bundle import open_bundle
 from engines.cache import EngineCache
-from engines.compile import compiled
+from engines.compiling.compile import compiled
 from engines.console import console
 from engines.engine import Precision
-from engines.libraries import BACKENDS, backend_of, check_precision, library_of
 
 
 def compile_command(

@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engines.backends import Wanted, load, verified, wanted
 from engines.bundle import Bundle, open_bundle
 from engines.cache import Report
 from engines.console import console
 from engines.engine import Precision
 from engines.errors import EngineError
+from engines.opening import Wanted, load, verified, wanted
+from engines.proof.verify import Reference, reference_of
 from engines.results import write_json
-from engines.verify import Reference, reference_of
 
 
 def verify(

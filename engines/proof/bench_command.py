@@ -12,17 +12,17 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from engines.backends import Wanted, load, ready, wanted
-from engines.bench import Speed, flops_per_frame, measure, sgemm_peak, used_mb
+from engines.backends import BACKENDS
 from engines.bundle import Bundle, open_bundle
-from engines.compile import Say
+from engines.compiling.compile import Say
 from engines.console import console, progress
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.frames import Image
 from engines.graph import load_graph
-from engines.libraries import BACKENDS
 from engines.machine import identity
+from engines.opening import Wanted, load, ready, wanted
+from engines.proof.bench import Speed, flops_per_frame, measure, sgemm_peak, used_mb
 from engines.results import write_json
 
 

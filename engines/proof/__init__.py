@@ -1,0 +1,1 @@
+"""An engine against the reference, and against the clock."""
