@@ -12,9 +12,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import openvino
@@ -24,7 +28,7 @@ from anomalib.models import Dfkde
 
 SIZE, DECODED = (256, 256), (720, 1280)
 FEATURES, POINTS = 512, 2000
-Run = Callable[[np.ndarray], object]
+Run = Callable[[Sequence], object]
 
 
 def main() -> None:
@@ -38,14 +42,16 @@ def main() -> None:
     model = Dfkde(backbone="resnet18", layers=("layer4",), pre_trained=False)
     model.model.classifier.fit(torch.randn(POINTS, FEATURES).abs())
     model.eval()
-    with tempfile.TemporaryDirectory() as folder:
-        runs = prepared(model, Path(folder), threads)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
+        runs = prepared(model, Path(folder), threads, pool)
         pictures = np.random.default_rng(0).integers(0, 256, (16, *DECODED, 3)).astype(np.uint8)
+        decoded = [av.VideoFrame.from_ndarray(p, "rgb24").reformat(format="yuv420p") for p in pictures]
         version = importlib.metadata.version("anomalib")
         print(json.dumps({"version": version, "runs": list(runs)}), file=answers, flush=True)
         for line in sys.stdin:
             request = json.loads(line)
-            run, batch = runs[request["run"]], pictures[: request["batch"]]
+            run, source = runs[request["run"]], decoded if request["run"].endswith(", planes") else pictures
+            batch = source[: request["batch"]]
             began_s, began_cpu_s = time.perf_counter(), time.process_time()
             run(batch)
             took = {
@@ -55,17 +61,15 @@ def main() -> None:
             print(json.dumps(took), file=answers, flush=True)
 
 
-def prepared(model: Dfkde, folder: Path, threads: int) -> dict[str, Run]:
-    """Its torch path and its OpenVINO export, each with its own way of resizing and with ours, which is faster."""
+def prepared(model: Dfkde, folder: Path, threads: int, pool: ThreadPoolExecutor) -> dict[str, Run]:
+    """Its torch path and its OpenVINO export, each with its own way of resizing and with ours, which is faster; each from
+    RGB arrays and from a decoder's pictures."""
 
     def in_torch(pictures: np.ndarray) -> object:
         with torch.inference_mode():
             return model(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0)
 
-    runs: dict[str, Run] = {
-        "torch, its resize": in_torch,
-        "torch, our resize": lambda pictures: in_torch(resized(pictures)),
-    }
+    compute: dict[str, Run] = {"torch, its resize": in_torch, "torch, our resize": in_torch}
     for size, resize in ((DECODED, "its"), (SIZE, "our")):
         # Its stock export loops over as many pictures as the example had; with a fixed shape that is one.
         fixed = {"dynamic_axes": None, "dynamic_shapes": None}
@@ -76,24 +80,39 @@ def prepared(model: Dfkde, folder: Path, threads: int) -> dict[str, Run]:
             )
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             label = name if name == "f32" else f"{name} ({hint})"
-            runs[f"openvino {label}, {resize} resize"] = one_by_one(compiled, resize == "our")
+            compute[f"openvino {label}, {resize} resize"] = partial(one_by_one, compiled)
+
+    def run(compute: Run, ready: Callable[[Any], np.ndarray], pictures: Sequence) -> object:
+        return compute(np.stack(list(pool.map(ready, pictures))))
+
+    runs: dict[str, Run] = {}
+    for name, one in compute.items():
+        ours = name.endswith("our resize")
+        # Its own way takes RGB arrays as they are.
+        runs[name] = partial(run, one, averaged) if ours else one
+        runs[f"{name}, planes"] = partial(run, one, scaled if ours else converted)
     return runs
 
 
-def one_by_one(compiled: openvino.CompiledModel, reduce: bool) -> Run:
+def one_by_one(compiled: openvino.CompiledModel, pictures: np.ndarray) -> object:
     """Score pictures one at a time, prepared as anomalib's inferencer does."""
-
-    def run(pictures: np.ndarray) -> object:
-        ready = resized(pictures) if reduce else pictures
-        return [compiled(OpenVINOInferencer.pre_process(picture)) for picture in ready]
-
-    return run
+    return [compiled(OpenVINOInferencer.pre_process(picture)) for picture in pictures]
 
 
-def resized(pictures: np.ndarray) -> np.ndarray:
-    """As Sightline reduces decoded pictures."""
+def averaged(picture: np.ndarray) -> np.ndarray:
+    """As Sightline reduces RGB arrays."""
+    return cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
+
+
+def scaled(picture: av.VideoFrame) -> np.ndarray:
+    """As Sightline reduces a decoder's pictures."""
     height, width = SIZE
-    return np.stack([cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures])
+    return picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1).to_ndarray()
+
+
+def converted(picture: av.VideoFrame) -> np.ndarray:
+    """A decoder's picture as an RGB array."""
+    return picture.to_ndarray(format="rgb24", threads=1)
 
 
 if __name__ == "__main__":

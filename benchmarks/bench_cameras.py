@@ -1,11 +1,12 @@
-"""Eight live cameras on one engine: what batching by deadline changes, measured in alternation in one run.
+"""Live cameras on one engine: what batching by deadline changes, measured in alternation in one run.
 
-    python benchmarks/bench_cameras.py [--bundle BUNDLE] [--wait-ms 5] [--rounds 3] [--seconds 8] [--delay-ms MS]
+    python benchmarks/bench_cameras.py [--bundle BUNDLE] [--fps FPS ...] [--wait-ms MS ...] [--rounds 3] [--seconds 8]
 
-The cameras are synthetic (libavfilter), 10 to 30 frames/s at 640×360, 160 frames/s together. Every round
-watches them twice with the real daemon, once with ``batch_wait_ms = 0`` and once with the given wait, and counts
-from when every camera has had its first verdicts. Latency is from the arrival of a frame to its verdict, what it
-waited for its turn included; frames that were replaced by newer ones before their turn have none.
+The cameras are synthetic (libavfilter) at 640×360, one for each FPS; without, eight with 160 frames/s together. Every
+round watches them with the real daemon once for each ``batch_wait_ms``, in turns, and counts from when every camera has
+had its first verdicts. Latency is from the arrival of a frame to its verdict, what it waited for its turn included;
+frames that were replaced by newer ones before their turn have none. Below what the machine can score, the processor time
+of a scored frame says what batching saves; above it, scored frames a second do.
 
 With ``--delay-ms`` a scripted engine takes so long a call and a quarter of it a frame, as a GPU would, without
 using the processor. With a delay that the cameras overload, every camera should get the same share of scored
@@ -119,7 +120,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--wait-ms", type=float, default=5.0)
+    parser.add_argument("--fps", type=int, nargs="+", default=FPS)
+    parser.add_argument("--wait-ms", type=float, nargs="+", default=(0.0, 2.0, 5.0))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--delay-ms", type=float)
@@ -137,12 +139,13 @@ def main() -> None:
                 delay_s=delay_s,
                 delay_per_frame_s=delay_s / 4,
             )
-        modes = {"no wait": 0.0, f"{options.wait_ms:g} ms": options.wait_ms / 1e3}
-        seen: dict[str, list[Seen]] = {name: [] for name in modes}
+        seen: dict[float, list[Seen]] = {wait_ms: [] for wait_ms in options.wait_ms}
         for _ in range(options.rounds):
-            for name, wait_s in modes.items():
-                seen[name].append(watch(bundle, engine, wait_s, options.largest, options.seconds))
-        tell(seen)
+            for wait_ms, rounds in seen.items():
+                rounds.append(
+                    watch(bundle, engine, options.fps, wait_ms / 1e3, options.largest, options.seconds)
+                )
+        tell(options.fps, seen)
 
 
 def taught(folder: Path) -> Path:
@@ -157,13 +160,15 @@ def taught(folder: Path) -> Path:
     return bundle
 
 
-def watch(bundle: Bundle, engine: Engine, wait_s: float, largest: int, seconds: float) -> Seen:
+def watch(
+    bundle: Bundle, engine: Engine, cameras_fps: Sequence[int], wait_s: float, largest: int, seconds: float
+) -> Seen:
     """Watch the cameras for so many seconds."""
     counting, arrived, stop = Counting(engine), threading.Event(), threading.Event()
     loaded = Loaded(bundle, counting)
     cameras = [
         CameraConfig(name=f"camera{i}", url=f"lavfi:testsrc2=size=640x360:rate={fps}")
-        for i, fps in enumerate(FPS)
+        for i, fps in enumerate(cameras_fps)
     ]
     watches = [Timed(camera, loaded, arrived) for camera in cameras]
     daemon = Daemon(watches, arrived, Nowhere(), Nowhere(), batch_wait_s=wait_s, batch=largest)
@@ -189,27 +194,26 @@ def watch(bundle: Bundle, engine: Engine, wait_s: float, largest: int, seconds: 
         thread.join()
 
 
-def tell(seen: dict[str, list[Seen]]) -> None:
-    """Print the medians over the rounds of both modes, and the ratios between them."""
-    print("cameras' frames/s  " + " ".join(f"{fps:5}" for fps in FPS))
-    medians = {}
-    for name, rounds in seen.items():
+def tell(cameras_fps: Sequence[int], seen: dict[float, list[Seen]]) -> None:
+    """Print the medians over the rounds of each wait, and the ratios to those of the first."""
+    print("cameras' frames/s    " + " ".join(f"{fps:5}" for fps in cameras_fps))
+    medians: dict[float, np.ndarray] = {}
+    for wait_ms, rounds in seen.items():
         rates = np.median([np.array(one.scored) / one.seconds for one in rounds], axis=0)
-        medians[name] = np.median([one.facts for one in rounds], axis=0)
-        print(f"{name:<8} scored/s  " + " ".join(f"{rate:5.1f}" for rate in rates))
-        shares = rates / np.array(FPS)
+        facts = medians[wait_ms] = np.median([one.facts for one in rounds], axis=0)
+        print(f"wait {wait_ms:3g} ms, scored/s " + " ".join(f"{rate:5.1f}" for rate in rates))
+        shares = rates / np.array(cameras_fps)
         print(f"{'':9}share of a camera's own frames {shares.min():.2f} to {shares.max():.2f}")
         print(
             f"{'':9}least scored camera over most scored {rates.min() / rates.max():.2f}; "
-            f"{medians[name][1] / medians[name][0]:.1f} frames a call"
+            f"{facts[1] / facts[0]:.1f} frames a call"
         )
-        print(
-            f"{'':9}"
-            + ", ".join(f"{word} {fact:.1f}" for word, fact in zip(WORDS, medians[name], strict=True))
-        )
-    before, after = medians.values()
-    ratios = (f"{word} {ratio:.2f}" for word, ratio in zip(WORDS, after / before, strict=True))
-    print(f"with the wait over without, medians of {len(seen[name])} rounds: {', '.join(ratios)}")
+        print(f"{'':9}" + ", ".join(f"{word} {fact:.1f}" for word, fact in zip(WORDS, facts, strict=True)))
+    first, *others = medians
+    for wait_ms in others:
+        ratios = medians[wait_ms] / medians[first]
+        told = ", ".join(f"{word} {ratio:.2f}" for word, ratio in zip(WORDS, ratios, strict=True))
+        print(f"{wait_ms:g} ms over {first:g} ms, medians of {len(seen[first])} rounds: {told}")
 
 
 if __name__ == "__main__":
