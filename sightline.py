@@ -35,11 +35,11 @@ COMMANDS = (
         "training.calibrate_command:calibrate_command",
         "Teach",
     ),
-    Command("wrap", "Make a bundle of any ONNX network.", "training.wrap_command:wrap_command", "Teach"),
+    Command("wrap", "Make a bundle of any ONNX network.", "training.wrap.command:wrap_command", "Teach"),
     Command(
         "train",
         "Train an encoder of your own and teach a bundle with it.",
-        "training.train_command:train_command",
+        "training.train.command:train_command",
         "Teach",
         "train",
     ),

@@ -33,7 +33,7 @@ class Curve:
     thresholds: T, a row is found if its score reaches one. found, false: T, the weight of the positives and of
     the negatives found. positive, negative: the whole weight of each, both above 0."""
 
-    thresholds: Floats
+    thresholds: NDArray[np.floating]
     found: Floats
     false: Floats
     positive: float
@@ -46,7 +46,7 @@ class Ranking:
     scores: N, higher is more positive, finite. positive: N. Raises ValueError where one of the two kinds is
     missing: nothing can be told apart then."""
 
-    def __init__(self, scores: Floats, positive: NDArray[np.bool_]) -> None:
+    def __init__(self, scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> None:
         if not positive.any() or positive.all():
             raise ValueError(f"both kinds must be there, got {positive.sum()} positives of {len(positive)}")
         if not np.isfinite(scores).all():
@@ -65,6 +65,12 @@ class Ranking:
         return Curve(
             self._thresholds, found[self._last], false[self._last], float(found[-1]), float(false[-1])
         )
+
+
+def between(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> Curve:
+    """The curve of two lots of scores that all weigh the same."""
+    scores = np.concatenate([negative, positive])
+    return Ranking(scores, np.arange(len(scores)) >= len(negative)).curve(np.ones(len(scores)))
 
 
 def auroc(curve: Curve) -> float:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engines.density import Floats
-from training.ablation import Setting, nested, outcomes, rows, unshipped, with_weather
-from training.ablation_features import COLUMNS, ROWS, harmonised, weathered
-from training.ablation_methods import fused, known, lda, pool, ratio, surprise, tilt, without_cameras
+from training.ablation.features import COLUMNS, ROWS, harmonised, weathered
+from training.ablation.methods import fused, known, lda, pool, ratio, surprise, tilt, without_cameras
+from training.ablation.outcomes import Setting, nested, outcomes, unshipped, with_weather
+from training.ablation.page import rows
 from training.protocols import NORMAL, OTHER, Clip, Fold, Outcome, unseen_camera
 
 CHANNELS = 12

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from engines.footage import Recording
 from engines.frames import Image
-from training.augment import Augmentation, Harmony, Viewer, resized
-from training.data import Sample
 from training.manifest import read_manifest
+from training.train.augment import Augmentation, Harmony, Viewer, resized
+from training.train.data import Sample
 
 DRIVING = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "driving"
 SIZE, KEPT, OWN = (96, 144), (120, 180), (270, 480)

@@ -12,7 +12,7 @@ from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.encoders import SHIPPED, open_encoder
 from engines.errors import InputError
 from engines.graph import input_size, late_shape
-from training.imagenet_encoder import make_encoder
+from training.shipped.imagenet_encoder import make_encoder
 
 RANDOM = np.random.default_rng(3)
 SIZE = (32, 56)
@@ -48,7 +48,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_equals_the_network_in_torch(weights: Path) -> None:
     torch = pytest.importorskip("torch")
-    from training.teacher import MobileNetV2
+    from training.shipped.teacher import MobileNetV2
 
     frames = RANDOM.integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
     found = OnnxRuntimeEngine(make_encoder(weights, SIZE).SerializeToString()).features(frames)

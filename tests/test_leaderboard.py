@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from engines.errors import InputError
-from training import leaderboard
-from training.leaderboard_page import Bottle, Cost, Entry, Figure, page, verdicts
+from training.leaderboard.command import main
+from training.leaderboard.page import Bottle, Cost, Entry, Figure, page, verdicts
 
 
 def figure(auroc: float, worst: float = 0.5) -> Figure:
@@ -93,7 +93,7 @@ def command(suite: Path, *only: str) -> str:
         "out": suite / "results.md",
         "frames-per-drive": 14,
     }
-    leaderboard.main([*(f"--{name}={value}" for name, value in given.items()), "--only", *only])
+    main([*(f"--{name}={value}" for name, value in given.items()), "--only", *only])
     return (suite / "results.md").read_text()
 
 

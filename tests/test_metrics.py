@@ -13,6 +13,7 @@ from engines.metrics import (
     auprc,
     auroc,
     best_f1,
+    between,
     bootstrap,
     drive_shares,
     f1,
@@ -224,3 +225,17 @@ def test_two_of_two_is_no_proof() -> None:
 def test_quantiles_of_nothing_are_nothing() -> None:
     assert quantile([], 0.5) is None
     assert quantile([1.0, 3.0], 0.5) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive", "expected"),
+    [([0, 1], [2, 3], 1.0), ([0, 1], [0, 1], 0.5), ([0, 2], [1, 3], 0.75), ([0, 0], [0], 0.5)],
+)
+def test_two_lots_of_scores(negative: list[float], positive: list[float], expected: float) -> None:
+    assert auroc(between(np.array(negative, float), np.array(positive, float))) == expected
+
+
+def test_two_lots_of_which_one_is_empty_or_no_number_are_refused() -> None:
+    for negative in ([], [math.nan]):
+        with pytest.raises(ValueError, match="must be"):
+            between(np.array(negative), np.array([1.0]))

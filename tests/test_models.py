@@ -16,10 +16,7 @@ from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.errors import ConfigError, InputError, SightlineError
 from engines.frames import Image
 from engines.graph import LENGTH_KEY, keeps_length, late_shape
-from training.convolutions import errors
-from training.dfkde import FOLDED, NORMALISATIONS, Dfkde, resampling
 from training.export import to_onnx
-from training.lake import distances
 from training.models import (
     AutoencoderOptions,
     DfkdeOptions,
@@ -30,7 +27,10 @@ from training.models import (
     kind_of,
     scored,
 )
-from training.vae import warmth
+from training.models.convolutions import errors
+from training.models.dfkde import FOLDED, NORMALISATIONS, Dfkde, resampling
+from training.models.lake import distances
+from training.models.vae import warmth
 
 SIZE = (48, 64)
 SQUEEZED = ("features.4", "features.9")

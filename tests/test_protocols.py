@@ -19,7 +19,6 @@ from training.protocols import (
     Fold,
     Outcome,
     Scorer,
-    auroc,
     conformal_threshold,
     defects,
     ewma,
@@ -96,19 +95,6 @@ def test_a_perfect_score_and_its_opposite() -> None:
     assert judge(unseen_camera(SUITE, "big"), by_level).auroc == 1.0
     against = lambda normal, background: lambda tested: -tested.late[:, 0].astype(np.float64)  # noqa: E731
     assert judge(unseen_camera(SUITE, "big"), against).auroc == 0.0
-
-
-@pytest.mark.parametrize(
-    ("normal", "other", "expected"),
-    [([0, 1], [2, 3], 1.0), ([0, 1], [0, 1], 0.5), ([0, 2], [1, 3], 0.75), ([0, 0], [0], 0.5)],
-)
-def test_auroc(normal: list[float], other: list[float], expected: float) -> None:
-    assert auroc(np.array(normal, float), np.array(other, float)) == expected
-
-
-def test_auroc_of_nothing_or_nan_is_no_number() -> None:
-    assert np.isnan(auroc(np.array([]), np.array([1.0])))
-    assert np.isnan(auroc(np.array([np.nan]), np.array([1.0])))
 
 
 def test_the_average_follows_time_not_frames() -> None:

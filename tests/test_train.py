@@ -22,14 +22,14 @@ import torch
 from engines.bundle import open_bundle
 from engines.errors import ConfigError, InputError, OutputError, SightlineError
 from engines.rendered import Segment, render, write_video
-from training import checkpoint
-from training.augment import Augmentation
-from training.autoencoder import Autoencoder
-from training.data import Sources, gather
 from training.models import MODELS, AutoencoderOptions, Kind, ModelOptions, VaeOptions
-from training.train import Trained, train
-from training.train_config import Config, Data, Optimisation
-from training.world import joined
+from training.models.autoencoder import Autoencoder
+from training.train import checkpoint
+from training.train.augment import Augmentation
+from training.train.config import Config, Data, Optimisation
+from training.train.data import Sources, gather
+from training.train.loop import Trained, train
+from training.train.world import joined
 
 SIZE = (48, 64)
 FPS = 2.0

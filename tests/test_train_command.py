@@ -22,7 +22,7 @@ from engines.frames import Image
 from engines.proof.verify import verify_engine
 from sightline import build, repeated
 from training.models import MODELS, VaeOptions
-from training.train_config import Config, load_config
+from training.train.config import Config, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "configs" / "train.toml"

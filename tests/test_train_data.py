@@ -13,8 +13,17 @@ from engines.errors import InputError
 from engines.footage import Drive
 from engines.frames import Image
 from engines.rendered import write_video
-from training.augment import Augmentation, Harmony, Viewer, cropped, harmonised, is_mixed, relit, resized
-from training.data import Clip, Frames, Sample, Selection, Sources, by_drive, gather, select, split
+from training.train.augment import (
+    Augmentation,
+    Harmony,
+    Viewer,
+    cropped,
+    harmonised,
+    is_mixed,
+    relit,
+    resized,
+)
+from training.train.data import Clip, Frames, Sample, Selection, Sources, by_drive, gather, select, split
 
 SIZE = (32, 48)
 RANDOM = np.random.default_rng(3)

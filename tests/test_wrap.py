@@ -27,7 +27,7 @@ from monitor.replay import replay
 from training.fit import DensityKind
 from training.teach import Lesson, teach
 from training.wrap import Wrapped, wrap
-from training.wrap_command import wrap_command
+from training.wrap.command import wrap_command
 
 H, W, C = 24, 32, 8
 STATED = {"order": "rgb", "scale": "1/255", "mean": "0", "std": "1", "as": "embedding"}

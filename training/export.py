@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from engines.whole_file import write_whole
-from training.road_encoder import INPUT_SIZE, RoadEncoder
+from training.shipped.road_encoder import INPUT_SIZE, RoadEncoder
 
 OPSET = 18
 MOST_FRAMES = 1024

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.density import Floats
+from engines.metrics import auroc, best_f1, between, f1, f1_all_positive
 
 NORMAL, OTHER = "highway", "other"
 OTHER_FOLDS = 6
@@ -184,15 +185,16 @@ def judge(folds: Iterable[Fold], method: Method, *, ewma_s: float = 0.0) -> Outc
     found: dict[tuple[str, str], list[float]] = {}
     for fold in folds:
         scorer = method(fold.normal, fold.background)
-        normal = _scores(fold.tested_normal, scorer, ewma_s)
-        other = _scores(fold.tested_other, scorer, ewma_s)
+        normal = scores_by_drive(fold.tested_normal, scorer, ewma_s)
+        other = scores_by_drive(fold.tested_other, scorer, ewma_s)
         for n, s in normal.items():
             for o, t in other.items():
-                found.setdefault((n, o), []).append(auroc(s, t))
+                found.setdefault((n, o), []).append(auroc(between(s, t)))
     return Outcome({pair: float(np.mean(values)) for pair, values in found.items()})
 
 
-def _scores(clips: Iterable[Clip], scorer: Scorer, ewma_s: float) -> dict[str, Floats]:
+def scores_by_drive(clips: Iterable[Clip], scorer: Scorer, ewma_s: float = 0.0) -> dict[str, Floats]:
+    """What a scorer says of each drive, whose recordings are joined; averaged as ``judge`` does."""
     joined: dict[str, list[Floats]] = {}
     for clip in clips:
         joined.setdefault(clip.drive, []).append(ewma(scorer(clip), clip.times_s, ewma_s))
@@ -212,18 +214,6 @@ def ewma(scores: Floats, times_s: Floats, constant_s: float) -> Floats:
         kept = np.exp(-(times_s[i] - times_s[i - 1]) / constant_s)
         averaged[i] = kept * averaged[i - 1] + (1.0 - kept) * averaged[i]
     return averaged
-
-
-def auroc(normal: Floats, other: Floats) -> float:
-    """Probability that a frame of ``other`` scores above one of ``normal``; ties count half (Mann & Whitney
-    1947). NaN where a side is empty or a score is NaN."""
-    both = np.concatenate([normal, other])
-    if not len(normal) or not len(other) or np.isnan(both).any():
-        return float("nan")
-    _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
-    above = ranks[len(normal) :].sum() - len(other) * (len(other) + 1) / 2.0
-    return float(above / (len(normal) * len(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +239,9 @@ def defects(
     threshold = conformal_threshold(np.concatenate(held_out), level)
     scorer = method((normal,), ())
     clean, broken = scorer(good), scorer(defective)
-    candidates = np.unique(np.concatenate([clean, broken]))
-    return DefectOutcome(
-        auroc(clean, broken),
-        _f1(clean, broken, threshold),
-        max(_f1(clean, broken, float(t)) for t in candidates),
-        _f1(clean, broken, -np.inf),
-        threshold,
-    )
+    curve, scores = between(clean, broken), np.concatenate([clean, broken])
+    decided = f1(scores > threshold, np.arange(len(scores)) >= len(clean), np.ones(len(scores)))
+    return DefectOutcome(auroc(curve), decided, best_f1(curve), f1_all_positive(curve), threshold)
 
 
 def conformal_threshold(clean: Floats, level: float) -> float:
@@ -264,8 +249,3 @@ def conformal_threshold(clean: Floats, level: float) -> float:
     ``level``; the largest where n is too small to promise that."""
     rank = int(np.ceil((len(clean) + 1) * (1.0 - level)))
     return float(np.sort(clean)[min(rank, len(clean)) - 1])
-
-
-def _f1(clean: Floats, broken: Floats, threshold: float) -> float:
-    hits, false = int((broken > threshold).sum()), int((clean > threshold).sum())
-    return 2.0 * hits / max(1, len(broken) + hits + false)

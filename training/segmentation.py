@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engines.errors import InputError
 from engines.footage import Drive, Recording, find_drives
 from engines.frames import Image
+from engines.metrics import auprc, auroc, between
 
 Heat: TypeAlias = Callable[[Image], NDArray[np.floating]]
 """uint8 N×H×W×3 RGB -> N×h×w, higher is stranger: ``engine.score(images).heat``."""
@@ -31,11 +32,13 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Localisation:
-    """auroc: that a pixel of a defect is hotter than one of none, over all pictures. region_overlap: the share of a defect that
+    """auroc: that a pixel of a defect is hotter than one of none, over all pictures. precision: average precision of the same
+    ranking, which is the share of defect pixels where there is none but chance. region_overlap: the share of a defect that
     is found, mean over defects, be they large or small, and over thresholds up to 30 % false pixels (PRO; .15 is
     chance). defects: AUROC of each kind against all pixels of none. pictures: how many were looked at."""
 
     auroc: float
+    precision: float
     region_overlap: float
     defects: dict[str, float]
     pictures: int
@@ -54,14 +57,13 @@ def localise(heat: Heat, size: tuple[int, int], folder: Path) -> Localisation:
     """Judge ``heat``, which takes pictures of ``size`` (height, width), by the test pictures in ``folder``; what is not in
     the layout, or has no mask, raises InputError."""
     pictures = [picture for drive in _kinds(folder) for picture in _judged(heat, size, folder, drive)]
-    # Sorted once: every figure is a rank among the pixels that are none of a defect.
     sound = np.sort(np.concatenate([p.scores[~p.mask] for p in pictures]))
     kinds = {p.kind: [q.scores[q.mask] for q in pictures if q.kind == p.kind] for p in pictures}
     kinds.pop(GOOD, None)
-    defects = {kind: _auroc(sound, np.concatenate(inside)) for kind, inside in kinds.items()}
-    inside = np.concatenate([scores for kind in kinds.values() for scores in kind])
+    defects = {kind: auroc(between(sound, np.concatenate(inside))) for kind, inside in kinds.items()}
+    curve = between(sound, np.concatenate([scores for kind in kinds.values() for scores in kind]))
     regions = [region for p in pictures for region in _regions(p)]
-    return Localisation(_auroc(sound, inside), _overlap(sound, regions), defects, len(pictures))
+    return Localisation(auroc(curve), auprc(curve), _overlap(sound, regions), defects, len(pictures))
 
 
 def _kinds(folder: Path) -> list[Drive]:
@@ -106,12 +108,6 @@ def _regions(picture: _Judged) -> Iterator[NDArray[np.float32]]:
     count, labels = cv2.connectedComponents(picture.mask.astype(np.uint8))
     for region in range(1, count):
         yield np.sort(picture.scores[labels == region])
-
-
-def _auroc(sound: NDArray[np.float32], inside: NDArray[np.float32]) -> float:
-    """Mean rank of ``inside`` among the ascending ``sound``; ties count half."""
-    ranks = np.searchsorted(sound, inside, "left") + np.searchsorted(sound, inside, "right")
-    return float(ranks.mean() / (2.0 * len(sound)))
 
 
 def _overlap(sound: NDArray[np.float32], regions: list[NDArray[np.float32]]) -> float:

@@ -14,13 +14,13 @@ from engines.bundle import check_target
 from engines.console import console
 from engines.errors import ConfigError
 from engines.graph import LENGTH_KEY
-from training.data import Sources, gather, select
 from training.export import to_onnx
 from training.fit import DensityKind
 from training.models import MODELS, build, kind_of, scored
 from training.teach import Lesson, teach, tell
-from training.train import Trained, train
-from training.train_config import Config, load_config
+from training.train.config import Config, load_config
+from training.train.data import Sources, gather, select
+from training.train.loop import Trained, train
 
 Paths = list[Path] | None
 

@@ -13,10 +13,10 @@ from msgspec import Meta
 
 from engines.errors import ConfigError, did_you_mean
 from engines.footage import IMAGES_PER_SECOND
-from training.augment import Augmentation, Harmony
-from training.data import Selection
 from training.fit import DIMENSIONS, DensityKind
 from training.models import MODELS, ModelOptions, VaeOptions
+from training.train.augment import Augmentation, Harmony
+from training.train.data import Selection
 
 Positive: TypeAlias = Annotated[float, Meta(gt=0)]
 Whole: TypeAlias = Annotated[int, Meta(ge=1)]

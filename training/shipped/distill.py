@@ -1,6 +1,6 @@
 """Distil the encoder that ships from ImageNet features, on footage whose licence allows it.
 
-    python -m training.distill --data DRIVING --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road --seed 0
+    python -m training.shipped.distill --data DRIVING --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road --seed 0
 
 ``DRIVING`` holds ``manifest.csv`` (columns path, ship, …); only rows with ``ship`` = yes are read. The
 student predicts, at every cell of its late map and for the picture as a whole, the principal components of
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from engines.errors import InputError
 from training.export import export_encoder
-from training.road_encoder import INPUT_SIZE, RoadEncoder, multiply_adds
-from training.teacher import MobileNetV2, warm_start
-from training.views import load_drives, random_view
+from training.shipped.road_encoder import INPUT_SIZE, RoadEncoder, multiply_adds
+from training.shipped.teacher import MobileNetV2, warm_start
+from training.shipped.views import load_drives, random_view
 
 TEACHER_SIZE = (224, 336)
 COMPONENTS = 128

@@ -33,8 +33,8 @@ from engines.grouped import grouped
 from engines.pixels import Layout, Pixels
 from engines.scores import Features
 from training.fit import DensityKind
-from training.stated import answer, pixels, stated
 from training.teach import Lesson, teach
+from training.wrap.stated import answer, pixels, stated
 
 PICTURES = ("a normal frame", "black", "white", "noise", "a normal frame upside down")
 """What the wrapped network must answer as the original does."""
@@ -57,7 +57,7 @@ class Wrapped:
 
 def wrap(path: Path, flags: Mapping[str, str], normal: Sequence[Drive]) -> Wrapped:
     """Read a network and make it an encoder of ``images`` uint8 N×H×W×3 RGB; ``flags`` states what its metadata does
-    not, by the names of ``training.stated.FLAGS``. The first frame of ``normal`` is among the pictures that prove it.
+    not, by the names of ``training.wrap.stated.FLAGS``. The first frame of ``normal`` is among the pictures that prove it.
 
     Raises InputError for what is not stated and EngineError for a network that cannot be used."""
     network = read_network(path)

@@ -1,47 +1,44 @@
-"""What each idea brought to telling a road from what is none: the table, made by one command.
+"""What each idea brought to telling a road from what is none, as Markdown.
 
-    python -m training.ablation --data DRIVING --weights WEIGHTS --cache FOLDER --out docs/ablation.md
-
-``DRIVING`` holds the drive manifest, ``WEIGHTS`` those of MobileNetV2 and SqueezeNet 1.1; the networks' features are
-kept in ``--cache``. Where something is chosen among several, it is chosen on one random half of the drives and
-reported on the other, many times. Intervals are bootstrapped over drives."""
+Where something is chosen among several, it is chosen on one random half of the drives and reported on the other, many times.
+Intervals are bootstrapped over drives."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from engines.console import progress
-from engines.density import Projection
 from engines.encoders import open_encoder
 from engines.tilt import Side
-from engines.whole_file import write_whole
-from training.ablation_features import read_suite
-from training.ablation_methods import (
+from training.ablation.methods import (
     Known,
     Score,
     fused,
     gaussians,
-    known,
     lda,
     pool,
     ratio,
-    scorer,
     surprise,
     tilt,
     without_cameras,
+)
+from training.ablation.outcomes import (
+    HALVINGS,
+    Family,
+    Setting,
+    alone,
+    nested,
+    outcomes,
+    unshipped,
+    with_weather,
 )
 from training.protocols import (
     Clip,
     Fold,
     Outcome,
-    auroc,
-    ewma,
     onboarded,
     same_rig,
     unseen_camera,
@@ -50,7 +47,6 @@ from training.protocols import (
 
 LEADING, BANDWIDTH = 10, 1.0
 CHOICES = tuple((leading, bandwidth) for leading in (8, 10, 12, 16, 24) for bandwidth in (0.7, 1.0, 1.4))
-HALVINGS = 200
 SMOOTHING_S = 2.0
 
 INTRODUCTION = """
@@ -76,65 +72,6 @@ tested only on drives that are not in the background. Taught are the highways of
 
 PER_DRIVE = """
 Protocol B, road-large, half the background tilted by the discriminant: where it fails."""
-
-Family = Callable[[Known], dict[str, Score]]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a family is judged. projection: None to learn it in each fold. smoothing_s: of the scores."""
-
-    projection: Projection | None = None
-    narrow: bool = False
-    smoothing_s: float = 0.0
-
-
-def outcomes(folds: Iterable[Fold], family: Family, setting: Setting) -> dict[str, Outcome]:
-    """Judge every method of a family; as ``protocols.judge`` does for one."""
-    found: dict[str, dict[tuple[str, str], list[float]]] = {}
-    for fold in folds:
-        learnt = known(fold.normal, fold.background, setting.projection, narrow=setting.narrow)
-        for name, score in family(learnt).items():
-            judge = scorer(score, learnt.projection)
-            sides = [_joined(clips, judge, setting) for clips in (fold.tested_normal, fold.tested_other)]
-            pairs = found.setdefault(name, {})
-            for normal, s in sides[0].items():
-                for other, t in sides[1].items():
-                    pairs.setdefault((normal, other), []).append(auroc(s, t))
-    return {
-        name: Outcome({pair: float(np.mean(v)) for pair, v in pairs.items()}) for name, pairs in found.items()
-    }
-
-
-def _joined(
-    clips: Sequence[Clip], judge: Callable[[Clip], np.ndarray], setting: Setting
-) -> dict[str, np.ndarray]:
-    joined: dict[str, list[np.ndarray]] = {}
-    for clip in clips:
-        joined.setdefault(clip.drive, []).append(ewma(judge(clip), clip.times_s, setting.smoothing_s))
-    return {drive: np.concatenate(parts) for drive, parts in joined.items()}
-
-
-def nested(candidates: dict[str, Outcome], seed: int = 0) -> tuple[float, float, dict[str, int]]:
-    """Choose on a random half of the drives of both kinds, report on the other half, HALVINGS times: mean, mean of
-    the worst drives, and how often each candidate was chosen."""
-    random = np.random.default_rng(seed)
-    pairs = next(iter(candidates.values())).pairs
-    sides = [sorted({pair[i] for pair in pairs}) for i in (0, 1)]
-    tables = {
-        name: np.array([[o.pairs.get((n, t), np.nan) for t in sides[1]] for n in sides[0]])
-        for name, o in candidates.items()
-    }
-    means, worst, chosen = [], [], dict.fromkeys(candidates, 0)
-    for _ in range(HALVINGS):
-        halves = [random.permutation(len(side)) < len(side) // 2 for side in sides]
-        seen, unseen = (np.ix_(*(h if first else ~h for h in halves)) for first in (True, False))
-        best = max(tables, key=lambda name: float(np.nanmean(tables[name][seen])))
-        rows = np.nanmean(tables[best][unseen], axis=1)
-        means.append(rows.mean())
-        worst.append(rows.min())
-        chosen[best] += 1
-    return float(np.mean(means)), float(np.mean(worst)), chosen
 
 
 def densities(k: Known) -> dict[str, Score]:
@@ -202,22 +139,6 @@ def rows(found: dict[str, dict[str, Outcome]], prefix: str = "") -> list[str]:
     return [row(prefix + name, {p: by_name[name] for p, by_name in found.items()}) for name in names]
 
 
-def unshipped(folds: Iterable[Fold]) -> Iterable[Fold]:
-    """The folds without what is in the shipped background, on any side."""
-    for fold in folds:
-        tested = (
-            tuple(c for c in fold.tested_normal if not c.ship),
-            tuple(c for c in fold.tested_other if not c.ship),
-        )
-        if all(tested):
-            yield Fold(fold.normal, fold.background, *tested)
-
-
-def alone(folds: Iterable[Fold]) -> Iterable[Fold]:
-    """The folds with no other drives to know."""
-    return (Fold(f.normal, (), f.tested_normal, f.tested_other) for f in folds)
-
-
 def shipped_lines(name: str, clips: Sequence[Clip]) -> list[str]:
     """A, B and C of an encoder with the background that it ships with, tested on drives that are not in it."""
     _, _, background = open_encoder(name)
@@ -259,20 +180,6 @@ def shipped_lines(name: str, clips: Sequence[Clip]) -> list[str]:
                 f"{outcome.auroc:.4f} ({low:.3f} to {high:.3f}) | {outcome.worst[1]:.3f} {outcome.worst[0]} | | |"
             )
     return lines
-
-
-def with_weather(make: Callable[[], Iterable[Fold]], weathered: Sequence[Clip]) -> Iterable[Fold]:
-    """The folds, taught the weathered pictures of their drives too."""
-    for fold in make():
-        sides = []
-        for clips in (fold.normal, fold.background):
-            mine = {(c.rig, c.label, c.drive) for c in clips}
-            # A big rig's drives may have been joined under its name.
-            more = (w for w in weathered if {(w.rig, w.label, w.drive), (w.rig, w.label, w.rig)} & mine)
-            sides.append(
-                (*clips, *(replace(w, drive=w.rig) if (w.rig, w.label, w.rig) in mine else w for w in more))
-            )
-        yield Fold(sides[0], sides[1], fold.tested_normal, fold.tested_other)
 
 
 def ideas(suite: dict[str, list[Clip]]) -> list[str]:
@@ -358,23 +265,3 @@ def write(suite: dict[str, list[Clip]], say: Callable[[str], None]) -> str:
     best = outcomes(unseen_camera(large), only_tilted, Setting())["tilted"]
     parts += ["", "## Highway by highway", PER_DRIVE, *per_drive(best), ""]
     return "\n".join(parts)
-
-
-def main() -> None:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    suite = read_suite(options.data, options.weights, options.cache)
-    with progress("judging", 0, "steps") as advance:
-        text = write(suite, lambda what: advance(1, what))
-    write_whole(options.out, text.encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -27,7 +27,7 @@ from msgspec import Meta
 from engines.errors import ConfigError
 from engines.faults import FAULTS, apply
 from engines.frames import Image
-from training.data import Clip, Sample
+from training.train.data import Clip, Sample
 
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.convolutions import (
+from training.models.convolutions import (
     FLOOR,
     STRIDE,
     WIDTHS,

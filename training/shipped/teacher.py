@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.errors import InputError
-from training.imagenet_encoder import channels_first
-from training.road_encoder import RoadEncoder
+from training.shipped.imagenet_encoder import channels_first
+from training.shipped.road_encoder import RoadEncoder
 
 FEATURES = 1280
 LINEAR, RELU6 = 0, 3

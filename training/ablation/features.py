@@ -14,15 +14,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import npz
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.encoders import open_encoder
 from engines.faults.augment import random_fault
 from engines.footage import Recording
 from engines.frames import Image
-from training.imagenet_encoder import make_encoder
+from engines.whole_file import write_whole
 from training.manifest import Row, read_manifest
 from training.protocols import NORMAL, OTHER, Clip
+from training.shipped.imagenet_encoder import make_encoder
 
 WORKING_SIZE = (448, 672)
 MOST_FRAMES = 24
@@ -136,9 +138,7 @@ def _read(row: Row, known: dict[str, Network], path: Path, seed: int) -> dict[st
         random = np.random.default_rng(seed)
         images = [f.image if network.change is None else network.change(f.image, random) for f in frames]
         found[f"{index}"] = _gridded(network, images)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **found)  # type: ignore[arg-type]
-    partial.replace(path)
+    write_whole(path, npz(found))
     return found
 
 

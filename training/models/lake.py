@@ -11,8 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.convolutions import STRIDE, WIDTHS, Decoder, Encoder, check_size, errors, pixels, statistics
-from training.vae import gaussian_nats, sample, warmth
+from training.models.convolutions import (
+    STRIDE,
+    WIDTHS,
+    Decoder,
+    Encoder,
+    check_size,
+    errors,
+    pixels,
+    statistics,
+)
+from training.models.vae import gaussian_nats, sample, warmth
 
 GREY_LEVEL = 1.0 / 255.0
 

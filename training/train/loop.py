@@ -21,13 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from engines.console import Advance, progress
 from engines.errors import ConfigError, InputError, OutputError, SightlineError
-from training import checkpoint
-from training.augment import MARGIN, Augmentation, Viewer, check_faults, is_mixed, resized
-from training.batches import ahead, batches, on_device
-from training.data import Frames, Sources, by_drive, split
 from training.models import build
-from training.train_config import Config, Optimisation
-from training.world import World, joined
+from training.train import checkpoint
+from training.train.augment import MARGIN, Augmentation, Viewer, check_faults, is_mixed, resized
+from training.train.batches import ahead, batches, on_device
+from training.train.config import Config, Optimisation
+from training.train.data import Frames, Sources, by_drive, split
+from training.train.world import World, joined
 
 WARM_UP = 0.05
 FINAL_RATE = 0.01

@@ -1,7 +1,7 @@
 """Make the background that ships beside an encoder: what the world at large looks like to it.
 
-    python -m training.background --data DRIVING --encoder engines/shipped/road --seed 0
-    python -m training.background --data DRIVING --encoder engines/shipped/road-large --seed 0 --rendered 8 --layout 0 --views 160
+    python -m training.shipped.background --data DRIVING --encoder engines/shipped/road --seed 0
+    python -m training.shipped.background --data DRIVING --encoder engines/shipped/road-large --seed 0 --rendered 8 --layout 0 --views 160
 
 Whole pictures and random views (crops, light, mild damage) of the footage that may ship and, if wanted, of
 rendered drives through every scenery, drives weighted equally. Views widen what few drives can show: with whole
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.arrays import npz
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.density import Floats, Kde, drive_weights, fit_projection
 from engines.encoders import Background, pack_background
@@ -21,8 +22,9 @@ from engines.frames import Image
 from engines.graph import late_shape, load_graph
 from engines.rendered import SCENES, Drive, Segment
 from engines.scores import pooled
-from training.distill import shippable
-from training.views import load_drives, random_view
+from engines.whole_file import write_whole
+from training.shipped.distill import shippable
+from training.shipped.views import load_drives, random_view
 
 DIMENSIONS = 64
 EARLY_DIMENSIONS = 16
@@ -110,9 +112,7 @@ def main() -> None:
     footage = load_drives(shippable(options.data), every=4)
     footage += rendered_sceneries(options.rendered, options.seed) if options.rendered else []
     background = make_background(footage, options.encoder, options.views, options.layout, options.seed)
-    partial = options.encoder / "background.partial.npz"
-    np.savez_compressed(partial, **pack_background(background))  # type: ignore[arg-type]
-    partial.replace(options.encoder / "background.npz")
+    write_whole(options.encoder / "background.npz", npz(pack_background(background)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.convolutions import STRIDE, WIDTHS, Decoder, Encoder, check_size, errors, pixels, statistics
+from training.models.convolutions import (
+    STRIDE,
+    WIDTHS,
+    Decoder,
+    Encoder,
+    check_size,
+    errors,
+    pixels,
+    statistics,
+)
 
 
 class Autoencoder(nn.Module):

@@ -1,10 +1,10 @@
 """Make the large encoder that ships: MobileNetV2 (Sandler et al. 2018) with its ImageNet weights as they are.
 
-    python -m training.imagenet_encoder --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road-large
+    python -m training.shipped.imagenet_encoder --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road-large
 
 Nothing is trained. The network is cut after its 320-channel stage, whose features tell roads apart across
 cameras better than those before and behind it; 48 early statistics stand beside them, as the road encoder has.
-Numpy and onnx alone. The weights' file is described in ``training.teacher``."""
+Numpy and onnx alone. The weights' file is described in ``training.shipped.teacher``."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from engines.errors import ConfigError
-from training.autoencoder import Autoencoder
-from training.dfkde import Dfkde
-from training.lake import Lake
-from training.vae import Vae
+from training.models.autoencoder import Autoencoder
+from training.models.dfkde import Dfkde
+from training.models.lake import Lake
+from training.models.vae import Vae
 
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=4096)]
 Weight: TypeAlias = Annotated[float, Meta(ge=0)]

@@ -1,35 +1,24 @@
-"""Every model × density on the driving suite and on MVTec's bottle, as docs/results.md, made by one command.
-
-    python -m training.leaderboard --data DRIVING --mvtec BOTTLE --weights WEIGHTS --cache FOLDER --out docs/results.md
-
-``--only NAME …`` measures those models anew and takes the others from ``--cache``, where features are kept by the sha256 of
-their encoder. The page's verdicts on what was to be reached are generated from its figures."""
+"""The rows of the leaderboard: every density on one model, and what is trivial."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
-from engines.console import progress
 from engines.density import Floats, squared_distances
-from engines.errors import InputError, did_you_mean
 from engines.frames import Image
-from engines.proof.bench import flops_per_frame
 from engines.tilt import Side
-from engines.whole_file import write_whole
-from training.ablation import Family, Setting, alone, outcomes, unshipped
-from training.ablation_methods import Known, Score, gaussians, known, ratio, surprise, tilt
+from training.ablation.methods import Known, Score, gaussians, known, ratio, surprise, tilt
+from training.ablation.outcomes import Family, Setting, alone, outcomes, unshipped
 from training.fit import COMPONENTS
-from training.leaderboard_models import Filmed, Model, encoded, film, makers, pictured, resized
-from training.leaderboard_page import Bottle, Cost, Entry, Figure, page
+from training.leaderboard.footage import Filmed, pictured, resized
+from training.leaderboard.models import Model
+from training.leaderboard.page import Bottle, Entry, Figure
 from training.mixture import fit_gaussian, fit_mixture
 from training.protocols import (
     NORMAL,
@@ -52,7 +41,6 @@ GROUPS = 3
 """Of other cameras in protocol B."""
 AXES = 192
 """Features of more than these are first cut to the principal axes of the suite."""
-FRAMES, EPOCHS, TIMED_S, FEWEST_CALLS, THREADS = 16, 4, 1.0, 3, 1
 Folds = Mapping[str, Callable[[], Iterable[Fold]]]
 
 
@@ -162,20 +150,6 @@ def _seconds(family: Family, clips: Sequence[Clip], setting: Setting) -> dict[st
     return dict.fromkeys(names, (time.perf_counter() - started) / len(names))
 
 
-def cost(model: Model) -> Cost:
-    """Speed in ONNX Runtime on THREADS threads, size and arithmetic."""
-    engine = OnnxRuntimeEngine(model.graph.SerializeToString(), THREADS)
-    noise = np.random.default_rng(0).integers(0, 256, (16, *engine.input_size, 3)).astype(np.uint8)
-    engine.features(noise)
-    spent: list[float] = []
-    while sum(spent) < TIMED_S or len(spent) < FEWEST_CALLS:
-        started = time.perf_counter()
-        engine.features(noise)
-        spent.append(time.perf_counter() - started)
-    size = len(model.graph.SerializeToString()) / 1e6
-    return Cost(len(noise) / min(spent), size, flops_per_frame(model.graph) / 1e9)
-
-
 def bottles(model: Model, bottle: Path, cache: Path) -> list[Bottle]:
     """Every absolute density on MVTec's bottle, learnt from its good pictures."""
     normal, good, defective = pictured(model, bottle, cache)
@@ -226,78 +200,3 @@ def _nearest(normal: Sequence[Clip], background: Sequence[Clip]) -> Scorer:
 
 def _as_it_is(normal: Sequence[Clip], background: Sequence[Clip]) -> Scorer:
     return lambda clip: np.asarray(clip.late[:, 0], np.float64)
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """Everything of one model, as it is kept in the cache."""
-
-    entries: list[Entry]
-    bottles: list[Bottle]
-    cost: Cost | None
-
-
-def measured(options: argparse.Namespace) -> dict[str, Measured]:
-    """Measure what ``--only`` names, all by default; take the rest from the cache where it is."""
-    known_models = makers(options.weights, options.data, options.cache, options.epochs)
-    wanted = [*known_models, "baselines"] if options.only is None else options.only
-    for name in wanted:
-        if name not in (*known_models, "baselines"):
-            raise InputError(
-                f"--only {name}",
-                f"must be one of {', '.join(known_models)}, baselines",
-                did_you_mean(name, known_models),
-            )
-    filmed = film(options.data, options.cache, options.frames_per_drive)
-    found = {}
-    with progress("judging", len(wanted), "models") as advance:
-        for name in (*known_models, "baselines"):
-            path = options.cache / "results" / f"{name}.json"
-            if name in wanted:
-                if name == "baselines":
-                    result = Measured(baselines(filmed), [], None)
-                else:
-                    model = known_models[name]()
-                    clips = encoded(model, filmed, options.cache)
-                    bottle = [] if model.seen else bottles(model, options.mvtec, options.cache)
-                    result = Measured(entries(model, clips), bottle, cost(model))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, msgspec.json.encode(result))
-                advance(1, name)
-            if path.is_file():
-                found[name] = msgspec.json.decode(path.read_bytes(), type=Measured)
-    return found
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for name in ("--data", "--mvtec", "--weights", "--cache", "--out"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument(
-        "--only",
-        nargs="*",
-        help="models to measure anew, or baselines; with no name, write the page from the cache",
-    )
-    parser.add_argument("--frames-per-drive", type=int, default=FRAMES)
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of autoencoder, vae and lake")
-    options = parser.parse_args(arguments)
-    found = measured(options)
-    said = page(
-        [e for m in found.values() for e in m.entries],
-        [b for m in found.values() for b in m.bottles],
-        {name: m.cost for name, m in found.items() if m.cost is not None},
-        frames=options.frames_per_drive,
-        epochs=options.epochs,
-        threads=THREADS,
-        missing=[
-            n for n in makers(options.weights, options.data, options.cache, options.epochs) if n not in found
-        ],
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out, said.encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 for small frames.
 
 The network is built from the published block table and may start from ImageNet weights (see
-``training.teacher``); a 1×1 convolution then maps its last features to the components it was distilled to
+``training.shipped.teacher``); a 1×1 convolution then maps its last features to the components it was distilled to
 predict."""
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from engines.frames import Image
-from training.augment import Viewer
-from training.data import Frames
-from training.world import World
+from training.train.augment import Viewer
+from training.train.data import Frames
+from training.train.world import World
 
 
 def batches(

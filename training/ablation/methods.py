@@ -13,10 +13,10 @@ import numpy as np
 from engines.density import Floats, Kde, LatentDensity, Projection, drive_weights, fit_projection, normalised
 from engines.scores import pooled
 from engines.tilt import Side, discriminant, tilted
-from training.ablation_features import COLUMNS, ROWS
-from training.background import pooling_matrix
+from training.ablation.features import COLUMNS, ROWS
 from training.mixture import fit_gaussian, fit_mixture
 from training.protocols import Clip, Scorer
+from training.shipped.background import pooling_matrix
 
 DIMENSIONS = 64
 MOST_FEATURES = 512

@@ -1,0 +1,5 @@
+"""``python -m training.leaderboard``."""
+
+from training.leaderboard.command import main
+
+main()

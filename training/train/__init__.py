@@ -1,0 +1,1 @@
+"""Training an encoder of one's own: ``loop.py`` reads from top to bottom."""
