@@ -56,6 +56,7 @@ from engines.encoders import DEFAULT, open_encoder
 from engines.engine import Engine, Precision
 from engines.frames import Image
 from engines.graph import fuse
+from engines.proof.bench import flops_per_frame, sgemm_peak
 from engines.scores import Density
 from training.export import to_onnx
 
@@ -101,7 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     # Inherited by the worker; OpenVINO takes as many threads as processors.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    ours = sightline(options.threads)
+    resnet = resnet18()
+    ours, flops = sightline(resnet, options.threads), flops_per_frame(resnet)
     with anomalib(options.anomalib_python, options.threads) as (version, theirs):
         runs = {f"sightline {n}": r for n, r in ours.items()} | {
             f"anomalib {n}": r for n, r in theirs.items()
@@ -110,13 +112,17 @@ def main() -> None:
             f"1280×720 pictures to scores, {options.threads} threads each, anomalib {version}, {options.rounds} alternating rounds"
         )
         for batch in options.batches:
-            compare(runs, batch, options.rounds)
+            compare(runs, batch, options.rounds, flops)
 
 
-def sightline(threads: int) -> dict[str, Run]:
-    """Our engines, by what they are."""
+def resnet18() -> onnx.ModelProto:
+    """The network that both sides run, with the density behind it."""
     torch.manual_seed(0)
-    resnet = fuse(to_onnx(ResNet18(), SIZE, ["late"]), density(CELLS, FEATURES))
+    return fuse(to_onnx(ResNet18(), SIZE, ["late"]), density(CELLS, FEATURES))
+
+
+def sightline(resnet: onnx.ModelProto, threads: int) -> dict[str, Run]:
+    """Our engines, by what they are."""
     pictures = np.random.default_rng(0).integers(0, 256, (16, *DECODED, 3)).astype(np.uint8)
     decoded = [av.VideoFrame.from_ndarray(p, "rgb24").reformat(format="yuv420p") for p in pictures]
     engines: dict[str, Engine] = {
@@ -235,13 +241,16 @@ def asking(process: subprocess.Popen[str], name: str) -> Run:
     return run
 
 
-def compare(runs: dict[str, Run], batch: int, rounds: int) -> None:
-    """Alternate all, print frames/s, and the ratios that were promised."""
+def compare(runs: dict[str, Run], batch: int, rounds: int, flops: float) -> None:
+    """Alternate all, print frames/s, the ratios that were promised, and what the machine's own matrix product allows. flops:
+    of a frame of resnet18."""
+    peak = 0.0
     took_s: dict[str, list[float]] = {name: [] for name in runs}
     cpu_s: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(batch)
     for _ in range(rounds):
+        peak = max(peak, sgemm_peak(0.1))
         for name, run in runs.items():
             seconds, cpu_seconds = run(batch)
             took_s[name].append(seconds)
@@ -263,6 +272,11 @@ def compare(runs: dict[str, Run], batch: int, rounds: int) -> None:
         cpu = statistics.median(cpu_s[fastest]) / statistics.median(cpu_s[ours])
         return min(took_s[fastest]) / min(took_s[ours]), own, cpu
 
+    torch_s = min(min(walls) for name, walls in took_s.items() if name.startswith("anomalib torch"))
+    print(
+        f"  resnet18 takes {flops / 1e9:.2f} GFLOP a frame, this machine's float32 matrix product reaches {peak / 1e9:.0f} GFLOP/s: "
+        f"{peak / flops:.1f} frames/s at the most, {peak / flops * torch_s / batch:.2f} × anomalib torch"
+    )
     for ours, theirs, target in WANTED:
         for planes in (False, True):
             name = f"sightline {ours}{', planes' if planes else ''}"

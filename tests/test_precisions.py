@@ -165,6 +165,19 @@ def test_8_bits_stay_close_and_leave_no_bias(unsigned: bool, small_encoder: onnx
         assert all((zero == 0).all() for zero in zeros)
 
 
+def test_channels_are_refitted_together(small_encoder: onnx.ModelProto) -> None:
+    """What the map of channels leaves is less than what the best straight line of each channel would leave."""
+    done, _ = quantised(small_encoder, [True])
+    names = ["late", "early"]
+    wanted, found = (values(m, names, frames(24)) for m in (small_encoder, done.model))
+    plain = values(done.model, [f"{name}_quantised" for name in names], frames(24))
+    for name in names:
+        axes = (0, *range(2, wanted[name].ndim))
+        x, y = (v - v.mean(axis=axes, keepdims=True) for v in (plain[f"{name}_quantised"], wanted[name]))
+        slope = (x * y).sum(axis=axes, keepdims=True) / (x**2).sum(axis=axes, keepdims=True)
+        assert ((found[name] - wanted[name]) ** 2).sum() < ((slope * x - y) ** 2).sum()
+
+
 def test_the_most_sensitive_layers_stay_in_float_until_scores_agree(small_encoder: onnx.ModelProto) -> None:
     done, shown = quantised(small_encoder, [False, False, True])
     assert len(done.floats) == 2

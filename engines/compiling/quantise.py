@@ -3,8 +3,12 @@
 Ranges come from frames of normal footage (static quantisation, Nagel et al. 2021, "A White Paper on Neural Network
 Quantization"): per tensor, at the least mean square error; weights per output channel, symmetric. A few layers carry
 most of the damage, so layers are tried one by one, and the most sensitive ones stay in float until the scores agree
-with the float encoder's. What bias is left is taken out channel by channel at the end: the features' mean and spread
-on the normal frames are again those that projection, density and thresholds were learnt from."""
+with the float encoder's.
+
+What stands behind the encoder is refitted through the quantised one. A projection is linear, so refitting it is to put a
+linear map before it: that of the features' channels which brings them closest to the float encoder's on the normal frames,
+by ridge regression. With it latents are again those that support points, bandwidth and thresholds were learnt from, which
+could not be learnt anew: a bundle holds their latents and not their pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from engines.console import Advance
+from engines.density import Floats
 from engines.errors import EngineError
 from engines.frames import Image
 
@@ -31,6 +36,10 @@ TRIED = 16
 SHARES = np.linspace(0.3, 1.0, 36)
 """What share of the largest value a range may end at."""
 ACTIVATIONS = frozenset({"Relu", "Clip"})
+RIDGE = 1.0
+"""Of the refit, in mean variances of a channel. A few dozen frames say little of how channels mix."""
+MOST_MIXED = 512
+"""Features of more channels keep the straight line of each: the map would cost as much as a layer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +98,7 @@ def quantise(
     order = [layers[i] for i in np.argsort(error)]
     for kept in _fewest_first(len(order)):
         model = _inserted(encoder, order[: len(order) - kept], ranges)
-        model = _corrected(model, run(model, names, frames), wanted)
+        model = _refitted(model, run(model, names, frames), wanted)
         if agrees(model):
             floats = tuple(layer.name for layer in order[len(order) - kept :])
             return Quantised(model, floats, len(layers))
@@ -250,29 +259,51 @@ def _around(graph: onnx.GraphProto, names: set[str], ranges: dict[str, Range]) -
     return nodes
 
 
-def _corrected(
+def _refitted(
     model: onnx.ModelProto, found: dict[str, NDArray[np.float32]], wanted: dict[str, NDArray[np.float32]]
 ) -> onnx.ModelProto:
-    """Append, per channel of each feature, the straight line that brings ``found`` closest to ``wanted``."""
+    """Append to each feature the affine map of its channels that brings ``found`` closest to ``wanted``."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     for name in found:
-        axes = (0, *range(2, found[name].ndim))
-        x, y = found[name].astype(np.float64), wanted[name].astype(np.float64)
-        centred = x - x.mean(axis=axes, keepdims=True)
-        spread = (centred**2).mean(axis=axes, keepdims=True)
-        slope = np.where(
-            spread > 1e-12, (centred * y).mean(axis=axes, keepdims=True) / np.maximum(spread, 1e-12), 1.0
-        )
-        offset = y.mean(axis=axes, keepdims=True) - slope * x.mean(axis=axes, keepdims=True)
         for node in graph.node:
             for places in (node.input, node.output):
                 for place, used in enumerate(places):
                     if used == name:
                         places[place] = f"{name}_quantised"
-        for part, value in (("slope", slope), ("offset", offset)):
+        matrix, offset = _channel_map(found[name], wanted[name])
+        kind, attributes = "Gemm", {"transB": 1}
+        if found[name].ndim > 2:
+            kind, attributes = "Conv", {"group": 1 if len(matrix) <= MOST_MIXED else len(matrix)}
+            matrix = matrix if len(matrix) <= MOST_MIXED else np.diagonal(matrix)[:, None]
+            matrix = matrix.reshape(*matrix.shape, *(1,) * (found[name].ndim - 2))
+        parts = {"refit": matrix, "offset": offset}
+        for part, value in parts.items():
             graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), f"{name}_{part}"))
-        graph.node.append(helper.make_node("Mul", [f"{name}_quantised", f"{name}_slope"], [f"{name}_scaled"]))
-        graph.node.append(helper.make_node("Add", [f"{name}_scaled", f"{name}_offset"], [name]))
+        inputs = [f"{name}_quantised", *(f"{name}_{part}" for part in parts)]
+        graph.node.append(helper.make_node(kind, inputs, [name], name=f"refit/{name}", **attributes))
     return result
+
+
+def _channel_map(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """C × C matrix and C offsets: the ridge regression of ``wanted`` on ``found`` (both N×C×...) over all frames and cells,
+    shrunk towards the straight line of each channel by itself."""
+    x, y = _rows(found), _rows(wanted)
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    x, y = x - x_mean, y - y_mean
+    spread = (x**2).mean(axis=0)
+    slope = np.where(spread > 1e-12, (x * y).mean(axis=0) / np.maximum(spread, 1e-12), 1.0)
+    x *= slope
+    mixed = np.eye(x.shape[1])
+    if len(mixed) <= MOST_MIXED:
+        covariance = x.T @ x / len(x)
+        ridge = RIDGE * max(float(np.trace(covariance)) / len(mixed), 1e-12)
+        mixed += np.linalg.solve(covariance + ridge * mixed, x.T @ (y - x) / len(x))
+    matrix = (slope[:, None] * mixed).T
+    return matrix, y_mean - matrix @ x_mean
+
+
+def _rows(values: NDArray[np.float32]) -> Floats:
+    """N×C×... -> cells × C."""
+    return np.moveaxis(values, 1, -1).reshape(-1, values.shape[1]).astype(np.float64)
