@@ -19,8 +19,6 @@ from training.protocols import (
     Fold,
     Outcome,
     Scorer,
-    conformal_threshold,
-    defects,
     ewma,
     judge,
     onboarded,
@@ -28,6 +26,7 @@ from training.protocols import (
     unseen_camera,
     unseen_rig,
 )
+from training.thresholds import Decided, conformal_threshold, decide, defects
 
 
 def clip(drive: str, label: str, rig: str | None = None, level: float = 0.0, frames: int = 20) -> Clip:
@@ -47,6 +46,11 @@ SUITE = [
 
 def by_level(normal: Sequence[Clip], background: Sequence[Clip]) -> Scorer:
     return lambda tested: tested.late[:, 0].astype(np.float64)
+
+
+def both_ways(normal: Sequence[Clip], background: Sequence[Clip]) -> dict[str, Scorer]:
+    score = by_level(normal, background)
+    return {"level": score, "against": lambda tested: -score(tested)}
 
 
 @pytest.mark.parametrize(
@@ -92,9 +96,8 @@ def test_figures_average_over_drives_and_name_the_worst() -> None:
 
 
 def test_a_perfect_score_and_its_opposite() -> None:
-    assert judge(unseen_camera(SUITE, "big"), by_level).auroc == 1.0
-    against = lambda normal, background: lambda tested: -tested.late[:, 0].astype(np.float64)  # noqa: E731
-    assert judge(unseen_camera(SUITE, "big"), against).auroc == 0.0
+    found = judge(unseen_camera(SUITE, "big"), both_ways)
+    assert (found["level"].auroc, found["against"].auroc) == (1.0, 0.0)
 
 
 def test_the_average_follows_time_not_frames() -> None:
@@ -109,6 +112,39 @@ def test_a_conformal_threshold_never_promises_more_than_its_data() -> None:
     assert conformal_threshold(scores, 0.1) == 89.0
     assert conformal_threshold(scores, 0.01) == 98.0
     assert conformal_threshold(scores[:5], 0.01) == 4.0
+
+
+def test_a_threshold_is_from_normal_drives_that_were_held_out() -> None:
+    """The levels of roads differ by less than a frame's, those of towns are far above."""
+    asked: list[tuple[set[str], set[str]]] = []
+
+    def learn(normal: Sequence[Clip], background: Sequence[Clip]) -> dict[str, Scorer]:
+        taught = {c.rig for c in normal}
+
+        def score(tested: Clip) -> Floats:
+            asked.append((taught, {tested.rig}))
+            return by_level(normal, background)(tested)
+
+        return {"level": score}
+
+    found = decide(unseen_camera(SUITE, "big"), learn, 0.05)["level"]
+    assert found.found == 1.0
+    assert found.false < 0.2
+    assert not any(taught & tested for taught, tested in asked)
+
+
+@pytest.mark.parametrize(
+    ("decided", "share", "f1"),
+    [
+        (Decided(1.0, 1.0), 0.5, 2 / 3),
+        (Decided(1.0, 1.0), 0.89, 2 * 0.89 / 1.89),
+        (Decided(0.0, 1.0), 0.1, 1.0),
+        (Decided(0.0, 0.0), 0.5, 0.0),
+    ],
+    ids=["all of half", "all of most", "perfect", "nothing"],
+)
+def test_f1_depends_on_how_many_are_other(decided: Decided, share: float, f1: float) -> None:
+    assert decided.f1(share) == pytest.approx(f1)
 
 
 def test_defects_are_judged_at_a_threshold_from_normal_pictures() -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-
-from engines.whole_file import write_whole
-from training.shipped.road_encoder import INPUT_SIZE, RoadEncoder
 
 OPSET = 18
 MOST_FRAMES = 1024
@@ -61,9 +57,3 @@ def _forget_sources(model: onnx.ModelProto) -> None:
     for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del value.metadata_props[:]
         value.doc_string = ""
-
-
-def export_encoder(encoder: RoadEncoder, path: Path) -> None:
-    """Write ``encoder`` as ONNX: ``images`` uint8 N×96×144×3 -> ``late`` N×C×3×5, ``early`` N×48; N is
-    free."""
-    write_whole(path, to_onnx(encoder, INPUT_SIZE, ("late", "early")).SerializeToString())

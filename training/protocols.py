@@ -9,7 +9,7 @@ Everything averages over *drives*: frames of one drive are near-duplicates, so i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.density import Floats
-from engines.metrics import auroc, best_f1, between, f1, f1_all_positive
+from engines.metrics import auroc, between
 
 NORMAL, OTHER = "highway", "other"
 OTHER_FOLDS = 6
@@ -58,6 +58,10 @@ Scorer: TypeAlias = Callable[[Clip], Floats]
 
 Method: TypeAlias = Callable[[Sequence[Clip], Sequence[Clip]], Scorer]
 """(normal clips, background clips) -> what it learnt from them. The background is never tested."""
+
+
+Learn: TypeAlias = Callable[[Sequence[Clip], Sequence[Clip]], Mapping[str, Scorer]]
+"""The same for several methods at once, by name, which may share what is costly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,20 +181,24 @@ def onboarded(clips: Sequence[Clip], *, with_cameras: bool = False) -> Iterator[
         yield Fold((clip.part(first), *more), (), (clip.part(second),), others)
 
 
-def judge(folds: Iterable[Fold], method: Method, *, ewma_s: float = 0.0) -> Outcome:
-    """Fit every fold and compare what is tested. Scores of one drive are joined, drives never.
+def judge(folds: Iterable[Fold], learn: Learn, *, ewma_s: float = 0.0) -> dict[str, Outcome]:
+    """Fit every fold and compare what is tested, method by method. Scores of one drive are joined, drives never.
 
     ``ewma_s``: time constant of a one-sided average along each clip before comparing, as the detector takes
     one; 0 judges single frames."""
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for fold in folds:
-        scorer = method(fold.normal, fold.background)
-        normal = scores_by_drive(fold.tested_normal, scorer, ewma_s)
-        other = scores_by_drive(fold.tested_other, scorer, ewma_s)
-        for n, s in normal.items():
-            for o, t in other.items():
-                found.setdefault((n, o), []).append(auroc(between(s, t)))
-    return Outcome({pair: float(np.mean(values)) for pair, values in found.items()})
+        for name, scorer in learn(fold.normal, fold.background).items():
+            normal = scores_by_drive(fold.tested_normal, scorer, ewma_s)
+            other = scores_by_drive(fold.tested_other, scorer, ewma_s)
+            pairs = found.setdefault(name, {})
+            for n, s in normal.items():
+                for o, t in other.items():
+                    pairs.setdefault((n, o), []).append(auroc(between(s, t)))
+    return {
+        name: Outcome({pair: float(np.mean(values)) for pair, values in pairs.items()})
+        for name, pairs in found.items()
+    }
 
 
 def scores_by_drive(clips: Iterable[Clip], scorer: Scorer, ewma_s: float = 0.0) -> dict[str, Floats]:
@@ -214,38 +222,3 @@ def ewma(scores: Floats, times_s: Floats, constant_s: float) -> Floats:
         kept = np.exp(-(times_s[i] - times_s[i - 1]) / constant_s)
         averaged[i] = kept * averaged[i - 1] + (1.0 - kept) * averaged[i]
     return averaged
-
-
-@dataclass(frozen=True, slots=True)
-class DefectOutcome:
-    """Verdict on single pictures. f1: at the threshold from normal pictures alone; best_f1: at the best
-    threshold in hindsight; f1_all_positive: of calling everything a defect."""
-
-    auroc: float
-    f1: float
-    best_f1: float
-    f1_all_positive: float
-    threshold: float
-
-
-def defects(
-    normal: Clip, good: Clip, defective: Clip, method: Method, *, level: float = 0.01, folds: int = 5
-) -> DefectOutcome:
-    """MVTec: threshold at the conformal 1 - ``level`` quantile of normal pictures that were held out in turn."""
-    held_out = []
-    for fold in range(folds):
-        out = np.arange(len(normal)) % folds == fold
-        held_out.append(method((normal.part(~out),), ())(normal.part(out)))
-    threshold = conformal_threshold(np.concatenate(held_out), level)
-    scorer = method((normal,), ())
-    clean, broken = scorer(good), scorer(defective)
-    curve, scores = between(clean, broken), np.concatenate([clean, broken])
-    decided = f1(scores > threshold, np.arange(len(scores)) >= len(clean), np.ones(len(scores)))
-    return DefectOutcome(auroc(curve), decided, best_f1(curve), f1_all_positive(curve), threshold)
-
-
-def conformal_threshold(clean: Floats, level: float) -> float:
-    """The ⌈(n+1)(1-level)⌉-th smallest of n clean scores: an exchangeable one exceeds it with probability ≤
-    ``level``; the largest where n is too small to promise that."""
-    rank = int(np.ceil((len(clean) + 1) * (1.0 - level)))
-    return float(np.sort(clean)[min(rank, len(clean)) - 1])

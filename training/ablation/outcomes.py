@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engines.density import Projection
-from engines.metrics import auroc, between
 from training.ablation.methods import Known, Score, known, scorer
-from training.protocols import Clip, Fold, Outcome, scores_by_drive
+from training.protocols import Clip, Fold, Learn, Outcome, Scorer, judge
 
 HALVINGS = 200
 
@@ -26,24 +25,19 @@ class Setting:
     smoothing_s: float = 0.0
 
 
+def learning(family: Family, setting: Setting) -> Learn:
+    """What a family learns of a fold."""
+
+    def learn(normal: Sequence[Clip], background: Sequence[Clip]) -> dict[str, Scorer]:
+        learnt = known(normal, background, setting.projection, narrow=setting.narrow)
+        return {name: scorer(score, learnt.projection) for name, score in family(learnt).items()}
+
+    return learn
+
+
 def outcomes(folds: Iterable[Fold], family: Family, setting: Setting) -> dict[str, Outcome]:
-    """Judge every method of a family; as ``protocols.judge`` does for one."""
-    found: dict[str, dict[tuple[str, str], list[float]]] = {}
-    for fold in folds:
-        learnt = known(fold.normal, fold.background, setting.projection, narrow=setting.narrow)
-        for name, score in family(learnt).items():
-            judge = scorer(score, learnt.projection)
-            sides = [
-                scores_by_drive(clips, judge, setting.smoothing_s)
-                for clips in (fold.tested_normal, fold.tested_other)
-            ]
-            pairs = found.setdefault(name, {})
-            for normal, s in sides[0].items():
-                for other, t in sides[1].items():
-                    pairs.setdefault((normal, other), []).append(auroc(between(s, t)))
-    return {
-        name: Outcome({pair: float(np.mean(v)) for pair, v in pairs.items()}) for name, pairs in found.items()
-    }
+    """Judge every method of a family."""
+    return judge(folds, learning(family, setting), ewma_s=setting.smoothing_s)
 
 
 def nested(candidates: dict[str, Outcome], seed: int = 0) -> tuple[float, float, dict[str, int]]:
@@ -68,15 +62,15 @@ def nested(candidates: dict[str, Outcome], seed: int = 0) -> tuple[float, float,
     return float(np.mean(means)), float(np.mean(worst)), chosen
 
 
-def unshipped(folds: Iterable[Fold]) -> Iterable[Fold]:
-    """The folds without what is in the shipped background, on any side."""
+def unshipped(folds: Iterable[Fold], suite: Sequence[Clip]) -> Iterable[Fold]:
+    """The folds without testing a camera of which any recording trained what ships or is in its background."""
+    seen = {c.rig for c in suite if c.ship}
     for fold in folds:
-        tested = (
-            tuple(c for c in fold.tested_normal if not c.ship),
-            tuple(c for c in fold.tested_other if not c.ship),
-        )
+        tested = [
+            tuple(c for c in clips if c.rig not in seen) for clips in (fold.tested_normal, fold.tested_other)
+        ]
         if all(tested):
-            yield Fold(fold.normal, fold.background, *tested)
+            yield replace(fold, tested_normal=tested[0], tested_other=tested[1])
 
 
 def alone(folds: Iterable[Fold]) -> Iterable[Fold]:

@@ -165,14 +165,17 @@ def shipped_lines(name: str, clips: Sequence[Clip]) -> list[str]:
         ("with other drives", with_others, iter),
     ):
         found = {
-            p: outcomes(make(unshipped(folds())), family, setting) for p, folds in protocols(features).items()
+            p: outcomes(make(unshipped(folds(), clips)), family, setting)
+            for p, folds in protocols(features).items()
         }
         lines += rows(found, f"{name}, {taught}: ")
     own = pool(clips, layout)
-    found = {p: outcomes(unshipped(folds()), only_tilted, Setting()) for p, folds in protocols(own).items()}
+    found = {
+        p: outcomes(unshipped(folds(), clips), only_tilted, Setting()) for p, folds in protocols(own).items()
+    }
     lines += rows(found, f"{name}, with other drives, axes of their own: ")
     for cameras in (False, True):
-        c = outcomes(alone(unshipped(onboarded(features, with_cameras=cameras))), absolute, setting)
+        c = outcomes(alone(unshipped(onboarded(features, with_cameras=cameras), clips)), absolute, setting)
         for method, outcome in c.items():
             low, high = outcome.interval()
             lines.append(

@@ -17,12 +17,15 @@ from engines.console import progress
 from engines.errors import InputError, did_you_mean
 from engines.whole_file import write_whole
 from training.leaderboard.cost import THREADS, cost
-from training.leaderboard.footage import encoded, film
-from training.leaderboard.models import makers
-from training.leaderboard.page import Bottle, Cost, Entry, page
+from training.leaderboard.figures import Bottle, Cost, Entry, Heat
+from training.leaderboard.footage import Filmed, encoded, film
+from training.leaderboard.heat import heat, plain
+from training.leaderboard.models import Model, Places, makers
+from training.leaderboard.page import Board, page
 from training.leaderboard.rows import baselines, bottles, entries
 
-FRAMES, EPOCHS = 16, 4
+FRAMES, EPOCHS = 16, 48
+BASELINES = "baselines"
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -30,39 +33,52 @@ class Measured(msgspec.Struct, frozen=True):
 
     entries: list[Entry]
     bottles: list[Bottle]
+    heats: list[Heat]
     cost: Cost | None
+
+
+def measure(model: Model, filmed: Sequence[Filmed], options: argparse.Namespace) -> Measured:
+    """All that the page says of one model."""
+    looked = encoded(model, filmed, options.cache)
+    return Measured(
+        entries(model, looked),
+        bottles(model, options.mvtec, options.cache),
+        [heat(model, options.mvtec)],
+        cost(model.graph),
+    )
 
 
 def measured(options: argparse.Namespace) -> dict[str, Measured]:
     """Measure what ``--only`` names, all by default; take the rest from the cache where it is."""
-    known_models = makers(options.weights, options.data, options.cache, options.epochs)
-    wanted = [*known_models, "baselines"] if options.only is None else options.only
+    known = makers(places(options))
+    wanted = [*known, BASELINES] if options.only is None else options.only
     for name in wanted:
-        if name not in (*known_models, "baselines"):
+        if name not in (*known, BASELINES):
             raise InputError(
                 f"--only {name}",
-                f"must be one of {', '.join(known_models)}, baselines",
-                did_you_mean(name, known_models),
+                f"must be one of {', '.join(known)}, {BASELINES}",
+                did_you_mean(name, known),
             )
-    filmed = film(options.data, options.cache, options.frames_per_drive)
+    filmed = film(options.data, options.cache, options.frames_per_drive) if wanted else []
     found = {}
     with progress("judging", len(wanted), "models") as advance:
-        for name in (*known_models, "baselines"):
+        for name in (*known, BASELINES):
             path = options.cache / "results" / f"{name}.json"
             if name in wanted:
-                if name == "baselines":
-                    result = Measured(baselines(filmed), [], None)
+                if name == BASELINES:
+                    result = Measured(baselines(filmed), [], [plain(options.mvtec)], None)
                 else:
-                    model = known_models[name]()
-                    clips = encoded(model, filmed, options.cache)
-                    bottle = [] if model.seen else bottles(model, options.mvtec, options.cache)
-                    result = Measured(entries(model, clips), bottle, cost(model))
+                    result = measure(known[name](), filmed, options)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, msgspec.json.encode(result))
                 advance(1, name)
             if path.is_file():
                 found[name] = msgspec.json.decode(path.read_bytes(), type=Measured)
     return found
+
+
+def places(options: argparse.Namespace) -> Places:
+    return Places(options.weights, options.data, options.mvtec, options.cache, options.epochs)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,16 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of autoencoder, vae and lake")
     options = parser.parse_args(arguments)
     found = measured(options)
-    said = page(
+    board = Board(
         [e for m in found.values() for e in m.entries],
         [b for m in found.values() for b in m.bottles],
+        [h for m in found.values() for h in m.heats],
         {name: m.cost for name, m in found.items() if m.cost is not None},
         frames=options.frames_per_drive,
         epochs=options.epochs,
         threads=THREADS,
-        missing=[
-            n for n in makers(options.weights, options.data, options.cache, options.epochs) if n not in found
-        ],
+        missing=[n for n in makers(places(options)) if n not in found],
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out, said.encode())
+    write_whole(options.out, page(board).encode())

@@ -21,7 +21,7 @@ from engines.density import Floats
 from engines.footage import Recording, find_drives
 from engines.frames import Image
 from engines.whole_file import write_whole
-from training.leaderboard.models import Model
+from training.leaderboard.models import Model, features, key
 from training.manifest import Row, read_manifest
 from training.protocols import NORMAL, OTHER, Clip
 
@@ -82,43 +82,61 @@ def _filmed(row: Row, path: Path, most: int) -> Filmed:
         return Filmed(row, stored["images"], stored["times_s"], stored["changes"])
 
 
-def encoded(model: Model, filmed: Sequence[Filmed], cache: Path) -> list[Clip]:
-    """The suite through a model, pooled."""
-    path = cache / f"features-{len(filmed)}-{sum(len(f.images) for f in filmed)}-{model.key}.npz"
+def encoded(model: Model, filmed: Sequence[Filmed], cache: Path) -> dict[str, list[Clip]]:
+    """The suite through a model: its pooled features as ``late``, and what its decoder misses as ``reconstruction``."""
+    path = cache / f"features-{len(filmed)}-{sum(len(f.images) for f in filmed)}-{key(model.graph)}.npz"
     if not path.is_file():
         engine = OnnxRuntimeEngine(model.graph.SerializeToString(), 1)
-        found = {}
+        arrays = {}
         with progress(f"{model.name} looks at the suite", len(filmed), "recordings") as advance:
             for number, one in enumerate(filmed):
-                found[f"{number}"] = model.features(resized(one.images, engine.input_size), engine)
+                images = resized(one.images, engine.input_size)
+                for name, rows in features(model.graph, model.background, images, engine).items():
+                    arrays[_stored(name, number)] = rows
                 advance(1, one.row.drive)
-        write_whole(path, npz(found))
+        write_whole(path, npz(arrays))
     with np.load(path, allow_pickle=False) as stored:
-        return [one.clip(stored[f"{number}"]) for number, one in enumerate(filmed)]
+        return {
+            name: [one.clip(stored[_stored(name, number)]) for number, one in enumerate(filmed)]
+            for name in ("late", "reconstruction")
+            if _stored(name, 0) in stored
+        }
 
 
-def pictured(model: Model, bottle: Path, cache: Path) -> tuple[Clip, Clip, Clip]:
-    """MVTec AD's layout through a model: good pictures to learn from, good ones and defective ones to test."""
-    path = cache / f"bottle-{model.key}.npz"
+def _stored(name: str, number: int) -> str:
+    return f"{number}" if name == "late" else f"{name} {number}"
+
+
+SIDES = ("normal", "good", "defective")
+"""Good pictures to learn from, good ones and defective ones to test."""
+
+
+def pictured(model: Model, bottle: Path, cache: Path) -> dict[str, list[Clip]]:
+    """MVTec AD's layout through a model: as ``encoded``, a clip for each of SIDES."""
+    graph = model.of_bottles
+    path = cache / f"bottle-{key(graph)}.npz"
     if not path.is_file():
-        engine = OnnxRuntimeEngine(model.graph.SerializeToString(), 1)
-        found: dict[str, list[Floats]] = {"normal": [], "good": [], "defective": []}
+        engine = OnnxRuntimeEngine(graph.SerializeToString(), 1)
+        found: dict[str, list[Floats]] = {}
         for drive in [*find_drives([bottle / "train"]), *find_drives([bottle / "test"])]:
             images = np.stack([f.image for f in Recording(drive, engine.input_size)])
             is_taught = drive.path.parent.name == "train"
             which = "normal" if is_taught else "good" if drive.path.name == "good" else "defective"
-            found[which].append(model.features(images, engine))
+            for name, rows in features(graph, model.background, images, engine).items():
+                found.setdefault(which if name == "late" else f"{name} {which}", []).append(rows)
         write_whole(path, npz({which: np.concatenate(parts) for which, parts in found.items()}))
     with np.load(path, allow_pickle=False) as stored:
-        normal, good, defective = (_pictures(stored[n], n) for n in ("normal", "good", "defective"))
-    return normal, good, defective
+        names = {"late": "", "reconstruction": "reconstruction "}
+        return {
+            name: [_pictures(stored[prefix + side], side) for side in SIDES]
+            for name, prefix in names.items()
+            if prefix + SIDES[0] in stored
+        }
 
 
-def _pictures(features: NDArray[Any], name: str) -> Clip:
-    none = np.zeros((len(features), 0), np.float32)
-    return Clip(
-        name, "bottle", name, False, features.astype(np.float32), none, np.arange(len(features)) / 1.0
-    )
+def _pictures(rows: NDArray[Any], name: str) -> Clip:
+    none = np.zeros((len(rows), 0), np.float32)
+    return Clip(name, "bottle", name, False, rows.astype(np.float32), none, np.arange(len(rows)) / 1.0)
 
 
 def resized(images: Image, size: tuple[int, int]) -> Image:

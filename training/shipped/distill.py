@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.errors import InputError
-from training.export import export_encoder
+from engines.whole_file import write_whole
+from training.export import to_onnx
 from training.shipped.road_encoder import INPUT_SIZE, RoadEncoder, multiply_adds
 from training.shipped.teacher import MobileNetV2, warm_start
 from training.shipped.views import load_drives, random_view
@@ -162,7 +163,8 @@ def main() -> None:
     )
 
     options.out.mkdir(parents=True, exist_ok=True)
-    export_encoder(student.cpu().eval(), options.out / "encoder.onnx")
+    graph = to_onnx(student.cpu(), INPUT_SIZE, ("late", "early"))
+    write_whole(options.out / "encoder.onnx", graph.SerializeToString())
     record = {
         "seed": options.seed,
         "views": options.views,
@@ -172,7 +174,7 @@ def main() -> None:
         "teacher": options.weights.name,
         "history": history,
     }
-    (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_whole(options.out / "training.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":
