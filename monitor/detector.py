@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engines.decision import CHANNELS, Calibration, Channels, Levels
 from engines.density import Floats
 from monitor.events import Event, Fault, Phase, Verdict
-from monitor.health import CONFIRM_S, Health
+from monitor.health import Health, Suspicion
 
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 10.0
@@ -59,7 +59,7 @@ class Detector:
         self._channels = Channels(calibration.rule, within)
         self._open: Event | None = None
         self._number = 0
-        self._suspect: tuple[Fault, float] | None = None
+        self._suspected_s: dict[Fault, float] = {}
         self._clear_since: float | None = None
         self._above_since: float | None = None
         self._domain_over_s = -math.inf
@@ -116,33 +116,38 @@ class Detector:
     def _faults(self, sample: Sample) -> list[Event]:
         now, health = sample.time_s, sample.health
         if self._open is not None and self._open.kind == Verdict.CAMERA_FAULT:
-            if health.suspect == self._open.mode:
+            still = health.of(self._open.mode)
+            if still is not None:
                 self._clear_since = None
-                self._note(health.value, now)
+                self._note(still.value, now)
                 return []
             self._clear_since = now if self._clear_since is None else self._clear_since
             if now - self._clear_since < FAULT_CLEAR_S:
                 return []
             ended = self._end(now, self._clear_since)
-            self._suspect = None
+            self._suspected_s.clear()
             return ended
-        if health.suspect is None:
-            self._suspect = None
+        believed = self._believed(health, now)
+        if believed is None:
             return []
-        if self._suspect is None or self._suspect[0] != health.suspect:
-            # A frozen picture was frozen since its first repetition, not since it began to look suspicious.
-            self._suspect = (
-                health.suspect,
-                now - (health.still_s if health.suspect == Fault.FREEZE else 0.0),
-            )
-        fault, since = self._suspect
-        if now - since < CONFIRM_S[fault]:
-            return []
+        since = self._suspected_s[believed.fault]
         ended = self._end(now, since) if self._open is not None else []
         # Stillness is suspicious at once and believed only after its own time, which is the limit to name.
-        threshold = CONFIRM_S[fault] if fault == Fault.FREEZE else health.threshold
-        self._start(Verdict.CAMERA_FAULT, fault, since, now, fault.value, health.value, threshold)
+        threshold = believed.confirm_s if believed.since_s is not None else believed.threshold
+        self._start(
+            Verdict.CAMERA_FAULT, believed.fault, since, now, believed.statistic, believed.value, threshold
+        )
         return [*ended, self._say(Phase.START, now)]
+
+    def _believed(self, health: Health, now: float) -> Suspicion | None:
+        """The most certain suspicion, once it has lasted long enough; how long the others have is remembered."""
+        # A frozen picture was frozen since its first repetition, not since it began to look suspicious.
+        began = {s.fault: now if s.since_s is None else s.since_s for s in health.suspicions}
+        self._suspected_s = {f: min(self._suspected_s.get(f, t), t) for f, t in began.items()}
+        first = next(iter(health.suspicions), None)
+        if first is None or now - self._suspected_s[first.fault] < first.confirm_s:
+            return None
+        return first
 
     def _domain(self, sample: Sample, levels: Levels) -> list[Event]:
         now = sample.time_s

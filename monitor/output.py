@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,15 @@ from types import TracebackType
 from typing import IO, Any
 
 from engines.errors import OutputError
+from monitor.health import CHECKS
 from monitor.pipeline import Watched
 
+STATISTICS = tuple(
+    dict.fromkeys(("black", "white", "still_s", "sharpness", "blur", "covered", *(c.statistic for c in CHECKS)))
+)
 COLUMNS = (
     "source", "index", "time_s", "surprise", "verdict", "mode", "background", "residual", "damage", "domain", "departure",
-    "suspect", "black", "white", "still_s", "sharpness", "blur", "covered",
+    "suspect", *STATISTICS,
 )  # fmt: skip
 
 
@@ -54,7 +59,7 @@ def score_row(watched: Watched) -> tuple[Any, ...]:
     numbers = (
         watched.background, watched.residual, watched.damage, judged.levels.domain, judged.levels.departure,
     )  # fmt: skip
-    statistics = (health.black, health.white, health.still_s, health.sharpness, health.blur, health.covered)
+    statistics = (health.statistics.get(name, math.nan) for name in STATISTICS)
     return (
         watched.frame.stream,
         watched.frame.index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -44,8 +45,8 @@ class Trace:
             "departure": judged.levels.departure,
             "domain": judged.levels.domain,
             "surprise": watched.surprise - watched.background,
-            "blur": watched.health.blur,
-            "covered": watched.health.covered,
+            "blur": watched.health.statistics.get("blur", math.nan),
+            "covered": watched.health.statistics.get("covered", math.nan),
             "damage": watched.damage,
         }
         for name, value in values.items():

@@ -23,7 +23,7 @@ from engines.decision import (
 from engines.errors import CalibrationError
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Fault, Phase, Verdict
-from monitor.health import Health
+from monitor.health import CHECKS, Health, Suspicion
 
 RANDOM = np.random.default_rng(3)
 RULE = Rule()
@@ -37,7 +37,10 @@ def calibration(rule: Rule = RULE) -> Calibration:
 
 
 def health(suspect: Fault | None = None, still_s: float = 0.0) -> Health:
-    return Health(suspect, 1.0, 0.5, 0.0, 0.0, still_s, 0.0, 0.0, 0.0)
+    if suspect is None:
+        return Health()
+    check = next(c for c in CHECKS if c.fault == suspect)
+    return Health({}, (Suspicion(suspect, check.statistic, 1.0, 0.5, check.unit, check.confirm_s),))
 
 
 def samples(script: Iterable[tuple[float, float, Fault | None]], fps: float = FPS) -> list[Sample]:

@@ -144,7 +144,7 @@ def test_a_hole_in_the_time_stamps_is_not_made_up_by_a_burst(every_s: float, tmp
 def test_want_of_frames_that_lasts_to_the_end_ends_no_earlier_than_it_was_told() -> None:
     channels = (Channel("domain", 20.0, 10.0), Channel("departure", 3.0, 0.5))
     detector = Detector("cam", Calibration(Rule(), channels, "drive", 9, 60.0, 12.0), np.eye(2))
-    healthy = Health(None, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    healthy = Health()
     detector.update(Sample(5.0, 10.0, np.zeros(2), healthy))
     (start,) = detector.no_frames(8.0, 5.0, 3.0)
     (end,) = detector.finish()

@@ -1,0 +1,12 @@
+"""Is the camera itself all right? Cheap statistics per frame, from the decoder's planes at their own resolution and
+from the small picture; no model is asked.
+
+``checks.py`` is the table of what is told, and how. The rest by kind of evidence: ``delivery`` (how frames came),
+``light``, ``colour``, ``detail``, ``pattern``, ``motion``, ``layout``, ``glass``; ``scene`` tells a scene that goes on from a cut,
+``judge`` puts it together."""
+
+from monitor.health.checks import CHECKS, Check
+from monitor.health.judge import HealthChecks
+from monitor.health.record import Health, Suspicion
+
+__all__ = ["CHECKS", "Check", "Health", "HealthChecks", "Suspicion"]

@@ -1,0 +1,99 @@
+"""What a codec leaves of a picture: mush when it is starved; smears, grey and green when its stream is broken and
+the decoder did not say so."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from engines.frames import Image
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import PATCH, Floats, View
+
+SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
+SMEARED, TEXTURE = 0.12, 1.0
+"""Share of its texture across that a patch has along: less is a smear. Grey levels that make a texture."""
+GREY, GREEN = 128, 24
+SAMPLES = 60
+"""Rows of pixels that are looked at for grey and green."""
+_ON, _BESIDE = [7, 15], [5, 9, 13, 17]
+"""Steps between pixels of a patch that lie on the seams of 8 × 8 blocks, and beside them."""
+
+
+class Codec:
+    """mush: by how much (log) fine detail fell below the stream's past while seams between blocks grew. decay:
+    share of the picture that is smeared from top to bottom (a block predicted from the one above it), of the
+    codec's own grey, or green for want of chroma, above the past."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+        self._smooth: Floats | None = None
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        if not view.whole_patches:
+            self.state = NOTHING
+            return {"mush": np.nan, "decay": np.nan}
+        profile, across, along = _steps(view.patches)
+        seams = _seams(profile)
+        decay = _smeared(across, along) + _blank(view)
+        fine = math.log(float(np.median(view.grain)) + 0.03)
+        self.state = np.array([decay, fine, seams], np.float32)
+        now = np.array([fine, seams, decay], np.float32)
+        gain = np.float32(1.0 - math.exp(-view.step_s / SMOOTH_S))
+        self._smooth = now if self._smooth is None else self._smooth + gain * (now - self._smooth)
+        known = self.past.known
+        if known is None:
+            return {"mush": np.nan, "decay": np.nan}
+        lost, grown = float(known[1] - self._smooth[0]), float(self._smooth[1] - known[2])
+        return {"mush": min(lost, SEAM_WEIGHT * grown), "decay": float(self._smooth[2] - known[0])}
+
+    def restart(self) -> None:
+        self._smooth = None
+
+
+def _steps(patches: Image) -> tuple[Floats, Floats, Floats]:
+    """Mean absolute steps between neighbouring pixels: by place in the patch (23, both directions together), and
+    across and along each patch."""
+    count = len(patches)
+    flat = patches.reshape(-1, PATCH)
+    across, along = cv2.absdiff(flat[:, 1:], flat[:, :-1]), cv2.absdiff(flat[1:], flat[:-1])
+    by_row = cv2.reduce(across, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(count, PATCH)
+    down = np.append(cv2.reduce(along, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F), np.float32(0.0))
+    down = down.reshape(count, PATCH)[:, :-1]  # the last step leads into the next patch
+    profile = cv2.reduce(across, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() + down.mean(0)
+    return np.asarray(profile, np.float32), np.asarray(by_row.mean(1), np.float32), down.mean(1)
+
+
+def _seams(steps: Floats) -> float:
+    """Log ratio of the steps on the seams of blocks to those beside them."""
+    return math.log((float(steps[_ON].mean()) + 0.3) / (float(steps[_BESIDE].mean()) + 0.3))
+
+
+def _smeared(across: Floats, along: Floats) -> float:
+    return float(((along < SMEARED * across) & (across > TEXTURE)).mean())
+
+
+def _blank(view: View) -> float:
+    """Share of pixels without colour that are of middle grey, or with no chroma at all."""
+    chroma = view.frame.chroma
+    if chroma is None:
+        return 0.0
+    height, width = chroma[0].shape
+    stride = max(1, height // SAMPLES)
+    luma = view.frame.luma
+    down, across = luma.shape[0] // height, luma.shape[1] // width
+    light = luma[:: stride * down, :: stride * across]
+    blue, red = (plane[::stride, ::stride] for plane in chroma)
+    high, wide = min(light.shape[0], blue.shape[0]), min(light.shape[1], blue.shape[1])
+    light, blue, red = (np.ascontiguousarray(p[:high, :wide]) for p in (light, blue, red))
+    colour = cv2.max(cv2.absdiff(blue, _like(blue)), cv2.absdiff(red, _like(red)))
+    grey = (colour <= 1) & (cv2.absdiff(light, _like(light)) <= 2)
+    green = cv2.max(blue, red) < GREEN
+    return float(np.count_nonzero(grey | green)) / green.size
+
+
+def _like(plane: Image) -> Image:
+    return np.full_like(plane, GREY)

@@ -1,0 +1,142 @@
+"""Colours that went wrong: a cast, none left, red and blue exchanged, rims of colour."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View
+
+LEAST_COLOUR = 2.5
+"""Grey levels (root mean square over the tiles) by which a change of colours must have changed them."""
+FRINGE_ALIKE = 0.2
+"""Correlation of chroma with the radial gradient of luma under which no rims are measured."""
+SWAP_LEFT, SWAP_OWN, SWAP_S = 0.1, 1.5, 2.0
+"""What may be left of a change once it is explained, and how long colours must be as before to be so."""
+
+
+class Colour:
+    """cast: how far the balance of the channels (log red over green, log blue over green) moved from the stream's
+    past, in the median tile. fading: minus log colourfulness. swapped: share of a change of colours that is
+    explained by red and blue having changed places. fringe: displacement of red against blue, as if magnified
+    differently, in thousandths (by regression of chroma on the radial gradient of luma)."""
+
+    def __init__(self) -> None:
+        self.past = Past()
+        self.state = NOTHING
+        self._fringe = Fringe()
+        self._swap = Swap()
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        logs = np.log(view.tiles.reshape(-1, 3) + 6.0)
+        balance = np.concatenate([logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]])
+        self.state = balance
+        known = self.past.known
+        cast = np.nan
+        if known is not None:
+            red, blue = np.median((balance - known).reshape(2, -1), axis=1)
+            cast = float(np.hypot(red, blue))
+        spread = view.tiles.max(2) - view.tiles.min(2)
+        return {
+            "cast": cast,
+            "fading": -float(np.log(spread.mean() + 2.0)),
+            "swapped": self._swap.measure(view, link),
+            "fringe": self._fringe.measure(view),
+        }
+
+    def restart(self) -> None:
+        self._swap.restart()
+
+
+class Swap:
+    """Red and blue change places from one frame to the next, and are looked for there until they change back."""
+
+    def __init__(self) -> None:
+        self._tiles: Floats | None = None
+        self._value = self._alike = 0.0
+        self._apart: Floats | None = None
+
+    def measure(self, view: View, link: Link) -> float:
+        before, self._tiles = self._tiles, view.tiles
+        if before is None:
+            return 0.0
+        plain, exchanged = (
+            float(((view.tiles[:, :, ::2] - t) ** 2).mean()) for t in (before[:, :, ::2], before[:, :, ::-2])
+        )
+        # Green has no part in it: what it changed by is the scene's own.
+        own = float(((view.tiles[:, :, 1] - before[:, :, 1]) ** 2).mean())
+        left = SWAP_LEFT * plain + SWAP_OWN * own
+        if link.goes_on and plain > LEAST_COLOUR**2 + 4.0 * SWAP_OWN * own and exchanged < left:
+            self._value = 0.0 if self._value else 1.0 - exchanged / plain
+            self._apart, self._alike = before[:, :, 0] - before[:, :, 2], -1.0
+        if self._value and self._apart is not None:
+            power = float(np.vdot(self._apart, self._apart)) + 1.0
+            now = float(np.vdot(self._apart, view.tiles[:, :, 0] - view.tiles[:, :, 2])) / power
+            self._alike += (1.0 - math.exp(-view.step_s / SWAP_S)) * (now - self._alike)
+            if self._alike > 0.5:
+                self._value = 0.0
+        return self._value
+
+    def restart(self) -> None:
+        self._value = 0.0
+
+
+class Fringe:
+    """Rims of colour: where red is magnified by 1 + s against luma, Cr gains s × radius × radial gradient."""
+
+    EVERY = 3
+
+    def __init__(self) -> None:
+        self._turn = 0
+        self._value = np.nan
+
+    def measure(self, view: View) -> float:
+        self._turn = (self._turn + 1) % self.EVERY
+        if self._turn == 1 or np.isnan(self._value):
+            self._value = self._measured(view)
+        return self._value
+
+    def _measured(self, view: View) -> float:
+        chroma, luma = view.frame.chroma, view.frame.luma
+        side = view.patches.shape[1]
+        if chroma is None or not view.whole_patches:
+            return np.nan
+        height, width = luma.shape
+        down, across = height // chroma[0].shape[0], width // chroma[0].shape[1]
+        ys = ((np.arange(PATCH_ROWS) + 0.5) * height / PATCH_ROWS - side / 2).astype(int) // 16 * 16
+        xs = ((np.arange(PATCH_COLUMNS) + 0.5) * width / PATCH_COLUMNS - side / 2).astype(int) // 16 * 16
+        h, w = side // down, side // across
+        corners = [(y // down, x // across) for y in ys for x in xs]
+        light = cv2.resize(view.patches.transpose(1, 2, 0), (w, h), interpolation=cv2.INTER_AREA)
+        light = np.asarray(light, np.float32).transpose(2, 0, 1)
+        x = (np.repeat([xs], PATCH_ROWS, 0).ravel() + side / 2 - width / 2).astype(np.float32)
+        y = (np.repeat(ys, PATCH_COLUMNS) + side / 2 - height / 2).astype(np.float32)
+        slope_x = (light[:, 1:-1, 2:] - light[:, 1:-1, :-2]) / (2 * across)
+        slope_y = (light[:, 2:, 1:-1] - light[:, :-2, 1:-1]) / (2 * down)
+        radial = slope_x * x[:, None, None] + slope_y * y[:, None, None]
+        inner = light[:, 1:-1, 1:-1] - light[:, 1:-1, 1:-1].mean((1, 2), keepdims=True)
+        # Lamps and signs are coloured where they are light, and no lens is to blame for that.
+        radial = _beyond(radial, inner)
+        power = float(np.vdot(radial, radial)) + 1.0
+        slopes, alike = [], []
+        for plane in chroma:
+            patch = np.stack([plane[t : t + h, s : s + w] for t, s in corners]).astype(np.float32)
+            patch = _beyond(patch[:, 1:-1, 1:-1], inner)
+            product = float(np.vdot(patch, radial))
+            slopes.append(product / power)
+            alike.append(abs(product) / math.sqrt(power * (float(np.vdot(patch, patch)) + 1.0)))
+        if max(alike) < FRINGE_ALIKE:
+            return 0.0
+        blue, red = slopes
+        return abs(1e3 * (red - blue) / 2)
+
+
+def _beyond(patches: Floats, light: Floats) -> Floats:
+    """What of each patch its own light (without its mean) does not explain."""
+    patches = patches - patches.mean((1, 2), keepdims=True)
+    share = (patches * light).sum((1, 2)) / ((light * light).sum((1, 2)) + 1.0)
+    return np.asarray(patches - share[:, None, None] * light, np.float32)

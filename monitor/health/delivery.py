@@ -1,0 +1,51 @@
+"""How the frames came: their times, and what the decoder says of them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from statistics import median
+
+import numpy as np
+
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import View
+
+LATE_S = 0.5
+IRREGULAR = 0.4
+"""Share of the usual frame period by which the step to a frame may differ from it."""
+STEPS = 64
+MEMORY_S = 1.5
+REPAIRED_S = 1.0
+
+
+class Delivery:
+    """irregular: share of the latest frames that came early, late, or with a time stamp that was wrong, above
+    what is usual. repaired: share of them that the decoder had to repair."""
+
+    def __init__(self) -> None:
+        self._steps: deque[float] = deque(maxlen=STEPS)
+        self._irregular = self._repaired = 0.0
+        self.past, self.state = Past(), NOTHING
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        frame = view.frame
+        wrong = float(frame.mistimed or frame.late_s > LATE_S)
+        if view.step_s > 0:
+            step_s = view.step_s / view.frames
+            if len(self._steps) >= STEPS // 4:
+                period_s = median(self._steps)
+                wrong = max(wrong, float(abs(step_s - period_s) > IRREGULAR * period_s))
+            self._steps.append(step_s)
+        weight = 1.0 - math.exp(-max(view.step_s, 1e-3) / MEMORY_S)
+        self._irregular += weight * (wrong - self._irregular)
+        self._repaired += (1.0 - math.exp(-max(view.step_s, 1e-3) / REPAIRED_S)) * (
+            frame.damaged - self._repaired
+        )
+        self.state = np.array([self._irregular], np.float32)
+        usual = 0.0 if self.past.value is None else float(self.past.value[0])
+        return {"irregular": self._irregular - usual, "repaired": self._repaired}
+
+    def restart(self) -> None:
+        """A cut says nothing of how frames come."""

@@ -1,0 +1,82 @@
+"""The detail of a picture: out of focus, behind a haze, drowned in noise, or not yet made of the sensor's mosaic."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.frames import Image
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import PATCH, Floats, View
+
+SOFT = -2.5
+"""Log sharpness above which no picture is called blurred: a defocused one has no edge steeper than a twelfth of
+its range."""
+SHARP = 3.0
+"""What each unit of sharpness above that takes from the suspicion."""
+VEIL_LEVELS = 40.0
+"""By how much they must for each unit of that."""
+TEXTURED, FEWEST_TEXTURED = 5.0, 8
+"""Contrast of a patch whose loss would mean something, and how many there must be."""
+_EDGE = np.array([[1, 0, -2, 0, 1]], np.float32)
+_CHECKER = (1.0 - 2.0 * (np.indices((PATCH, PATCH)).sum(0) % 2)).astype(np.float32)
+
+
+class Detail:
+    """sharpness: log ratio of the strongest edges to the range. blur: by how much it fell below the stream's
+    past, less while there are sharp edges. veil: log of how much contrast the textured patches lost against the
+    past while the darkest parts grew lighter. noise: deviation in grey levels of the noise in the flattest
+    patches. checker: grey levels of a checkerboard of single pixels, over the noise there, in the median patch."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        sharpness = _sharpness(view.patches, view.levels)
+        darkest = float(np.searchsorted(view.levels, 0.02))
+        self.state = np.concatenate([[sharpness, darkest], view.contrast]).astype(np.float32)
+        known = self.past.known
+        blur = veil = np.nan
+        if known is not None:
+            blur = float(known[0]) - sharpness - SHARP * max(0.0, sharpness - SOFT)
+            textured = known[2:] > TEXTURED
+            if textured.sum() >= FEWEST_TEXTURED:
+                lost = np.log((known[2:] + 1.0) / (view.contrast + 1.0))
+                veil = min(float(np.median(lost[textured])), (darkest - float(known[1])) / VEIL_LEVELS)
+        return {
+            "sharpness": sharpness,
+            "blur": blur,
+            "veil": veil,
+            "noise": float(np.quantile(view.grain, 0.1)),
+            "checker": _checker(view.patches, view.grain) if view.whole_patches else np.nan,
+        }
+
+    def restart(self) -> None:
+        """Nothing is kept but the past."""
+
+
+def _sharpness(patches: Image, levels: NDArray[np.float64]) -> float:
+    """Log of the strongest edges (99th percentile of second differences two pixels apart) over the picture's
+    range of grey levels.
+
+    Means would follow the scene, and after compression the codec's noise; the sharpest edges of a scene are
+    the lens's own. ``levels`` is the cumulative histogram of the patches (256)."""
+    side = patches.shape[1]
+    if side < 5:
+        return SOFT
+    edges = cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _EDGE)[:, 2:-2]
+    counts = np.cumsum(cv2.calcHist([np.abs(edges).astype(np.uint16)], [0], None, [512], [0, 512]))
+    strongest = float(np.searchsorted(counts, 0.99 * edges.size))
+    darkest, brightest = np.searchsorted(levels, (0.01, 0.99))
+    return math.log((strongest + 0.5) / (float(brightest - darkest) + 5.0))
+
+
+def _checker(patches: Image, grain: Floats) -> float:
+    """How much the median patch is a checkerboard of single pixels, over what its noise alone would show."""
+    flat = patches.reshape(len(patches), -1).astype(np.float32)
+    strength = np.abs(flat @ _CHECKER.ravel()) / flat.shape[1]
+    return float(np.median(strength / (0.15 + grain)))

@@ -1,0 +1,158 @@
+"""The health of one stream: evidence, statistics, the table of checks, suspicions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.frames import Frame
+from monitor.events import Fault
+from monitor.health.checks import CHECKS, Check
+from monitor.health.codec import Codec
+from monitor.health.colour import Colour
+from monitor.health.delivery import Delivery
+from monitor.health.detail import Detail
+from monitor.health.glass import Cover, Overlay
+from monitor.health.layout import Layout
+from monitor.health.light import Light
+from monitor.health.motion import Motion
+from monitor.health.past import NOTHING, Past
+from monitor.health.pattern import Pattern
+from monitor.health.record import Health, Suspicion
+from monitor.health.scene import Link, Scene
+from monitor.health.sensor import Sensor
+from monitor.health.view import Floats, View, look
+
+SUDDEN_S = 1.0
+"""How long a sudden rise is remembered."""
+UNDECIDED_S = 1.5
+"""After a picture that has nothing to do with the one before it: so long a fault may show itself. Then it was a
+cut, and the stream's past says nothing of what is seen now."""
+
+
+_THRESHOLD, _SUDDEN, _KEEPS = (
+    np.array([getattr(check, name) for check in CHECKS]) for name in ("threshold", "sudden", "keeps")
+)
+_PAST = np.array([check.past for check in CHECKS])
+
+
+class Evidence(Protocol):
+    """One kind of evidence. past: what it has learnt; state: what the frame just measured would add to that."""
+
+    past: Past
+    state: Floats
+
+    def measure(self, view: View, link: Link) -> Mapping[str, float]:
+        """Return statistics by name; NaN where there is no say."""
+
+    def restart(self) -> None:
+        """Forget what else it knows of the scene, which is another one; its past is cleared by the caller."""
+
+
+class HealthChecks:
+    """The health of one stream; ``check`` must be called in order of media time."""
+
+    def __init__(self) -> None:
+        self._scene = Scene()
+        self._cover = Cover()
+        self._evidence: tuple[Evidence, ...] = (
+            Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Motion(), Layout(), self._cover, Overlay()
+        )  # fmt: skip
+        self._rules = Rules()
+        self._learners = (*self._evidence, self._rules, self._scene)
+        self._before: View | None = None
+        self._broken_s: float | None = None
+
+    def check(self, frame: Frame) -> Health:
+        """Return the statistics of ``frame``; a frame under suspicion does not enter the stream's past."""
+        view = look(frame, self._before)
+        self._before = view
+        link = self._scene.link(view)
+        statistics = {"likeness": link.likeness}
+        for evidence in self._evidence:
+            statistics.update(evidence.measure(view, link))
+        health = self._rules.apply(statistics, view, link, undecided=self._broken_s is not None)
+        self._remember(view, link, health)
+        return health
+
+    def forget_waiting(self) -> None:
+        """Drop frames not yet part of the past: they belong to a fault that has just been believed."""
+        for learner in self._learners:
+            learner.past.forget_waiting()
+
+    def new_scene(self) -> None:
+        """Forget what the picture looked like: elsewhere says nothing of what may hide it here. All else is the
+        camera's own."""
+        self._cover.past.clear()
+        self._cover.restart()
+
+    def _remember(self, view: View, link: Link, health: Health) -> None:
+        if link.broken and self._broken_s is None and not health.suspicions:
+            self._broken_s = view.time_s
+        elif self._broken_s is not None and self._scene.resumed:
+            self._broken_s = None
+        if health.suspicions:
+            return
+        if self._broken_s is None:
+            for learner in self._learners:
+                learner.past.learn(view.time_s, view.step_s, learner.state)
+        elif view.time_s - self._broken_s >= UNDECIDED_S:
+            self._broken_s = None
+            for learner in self._learners:
+                if learner is not self._scene:
+                    learner.past.clear()
+                learner.restart()
+
+
+class Rules:
+    """Applies the table to the statistics, with its memory: what was usual, what rose suddenly, what is raised."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+        self._values = np.full((2, len(CHECKS)), np.nan)
+        self._went_on = False
+        self._sudden_s = np.full(len(CHECKS), -math.inf)
+        self._raised = np.zeros(len(CHECKS), bool)
+
+    def apply(self, statistics: Mapping[str, float], view: View, link: Link, *, undecided: bool) -> Health:
+        """Return the frame's health. ``undecided``: what follows a break may be a cut, so that a rise above the
+        past is no suspicion."""
+        now, values = view.time_s, self._judged(statistics)
+        # A rise may take two frames, of a scene that goes on through both.
+        earlier = self._values[1] if self._went_on else self._values[0]
+        if link.goes_on:
+            rises = values - np.fmin(self._values[0], earlier)
+            self._sudden_s[rises >= _SUDDEN * _THRESHOLD] = now
+        self._values, self._went_on = np.stack([values, self._values[0]]), link.goes_on
+        fit = (now - self._sudden_s <= SUDDEN_S) | (_SUDDEN == 0)
+        if undecided:
+            fit &= ~_PAST
+        limit = np.where(self._raised, _KEEPS, 1.0) * _THRESHOLD
+        self._raised = (values >= limit) & (fit | self._raised)
+        told: dict[Fault, Suspicion] = {}
+        for n in np.flatnonzero(self._raised):
+            told.setdefault(CHECKS[n].fault, _suspicion(CHECKS[n], float(values[n]), now))
+        closeness = np.where(self._raised | np.isnan(values), -math.inf, values / _THRESHOLD)
+        best = int(closeness.argmax())
+        nearest = _suspicion(CHECKS[best], float(values[best]), now) if closeness[best] > 0 else None
+        return Health(dict(statistics), tuple(told.values()), nearest)
+
+    def restart(self) -> None:
+        self._raised[:] = False
+
+    def _judged(self, statistics: Mapping[str, float]) -> NDArray[np.float64]:
+        raw = np.array([statistics[check.statistic] for check in CHECKS])
+        self.state = np.nan_to_num(raw).astype(np.float32)
+        known = self.past.known
+        return np.where(_PAST, np.nan if known is None else raw - known, raw)
+
+
+def _suspicion(check: Check, value: float, now: float) -> Suspicion:
+    since_s = now - value if check.unit == "s" else None
+    return Suspicion(
+        check.fault, check.statistic, value, check.threshold, check.unit, check.confirm_s, since_s
+    )

@@ -1,0 +1,127 @@
+"""The picture is laid out otherwise than before: mirrored, turned, shifted, magnified or bent."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link, likeness, structure
+from monitor.health.view import SMALL, Floats, View, floats
+
+FLIPS = (-1, 0, 1)
+ROLLS_DEG = tuple(range(-24, 25, 4))
+ZOOMS = tuple(1.06**n for n in range(5, 30))
+BENDS = (-0.45, -0.3, -0.2, 0.2, 0.25, 0.3, 0.37, 0.45, 0.6)
+FORWARD = tuple(1.06**n for n in range(5))
+"""Magnifications from one frame to the next that driving alone may give."""
+LEFT = 0.5
+WORSE = {"flipped": 0.1, "moved": 0.25, "magnified": 0.2, "bent": 0.1}
+"""A layout explains a leap when at most this share of what driving leaves unexplained is left, and when frames are
+then hardly less alike than lately; large moves and magnifications are found less exactly."""
+TEXTURE, LEAST_OVERLAP = 0.5, 0.4
+LEAST_MOVE, LEAST_ROLL_DEG = 0.035, 3.0
+"""Share of the picture's width, or degrees, by which a camera must have moved: a bump is less."""
+LAYOUT = (24, 36)
+RETURN_S, SHAKEN_S = 0.3, 0.6
+"""How long a layout must be as before to be so; what is laid out anew again sooner than this shakes."""
+_MIDDLE = ((SMALL[1] - 1) / 2, (SMALL[0] - 1) / 2)
+
+KINDS = ("flipped", "moved", "magnified", "bent")
+
+
+class Layout:
+    """flipped, moved, magnified, bent: how much better the frame before explained the one after it once it was
+    laid out so, from when that happened until the layout is what it was."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+        self._grey: Floats | None = None
+        self._kind, self._gain = "", 0.0
+        self._alike, self._limit = 1.0, -1.0
+        self._moved_s = self._shaken_s = -math.inf
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        before, self._grey = self._grey, view.grey
+        shape = floats(cv2.resize(structure(view.grey), LAYOUT[::-1], interpolation=cv2.INTER_AREA))
+        self.state = shape.ravel()
+        known = self.past.known
+        if known is None or before is None:
+            return dict.fromkeys(KINDS, 0.0)
+        alike = likeness(known.reshape(LAYOUT), shape)
+        was, weight = self._alike, 1.0 - math.exp(-view.step_s / RETURN_S)
+        self._alike += weight * (alike - self._alike)
+        if link.leaps and view.time_s >= self._shaken_s and self._relate(before, view.grey, link):
+            if view.time_s - self._moved_s < SHAKEN_S:
+                self._kind, self._shaken_s = "", view.time_s + SHAKEN_S
+            self._moved_s = view.time_s
+            # Half way back from how much less this is like the past is as it was.
+            self._alike, self._limit = alike, 0.5 * (was + alike) if was - alike > 0.1 else 2.0
+        elif self._alike > self._limit:
+            self._kind = ""
+        return {kind: self._gain if kind == self._kind else 0.0 for kind in KINDS}
+
+    def restart(self) -> None:
+        self._kind = ""
+
+    def _relate(self, before: Floats, now: Floats, link: Link) -> bool:
+        """Find how ``before`` must be laid out to look like ``now``; return whether that was found."""
+        target = structure(now)
+        if cv2.norm(target) < TEXTURE * cv2.norm(structure(before)):
+            return False  # hardly anything is left to be laid out
+        driving = max(_zoomed(before, target, z) for z in FORWARD)
+        best, kind = max(
+            (max(likeness(structure(floats(cv2.flip(before, c))), target) for c in FLIPS), "flipped"),
+            (_best_move(before, now), "moved"),
+            (max(_zoomed(before, target, z) for z in ZOOMS), "magnified"),
+            (max(likeness(structure(_bent(before, k)), target) for k in BENDS), "bent"),
+        )
+        if 1.0 - best > LEFT * (1.0 - driving) or best < link.recent - WORSE[kind]:
+            return False
+        # The same again, or its opposite: the picture is as it was before.
+        self._kind, self._gain = "" if self._kind else kind, best - driving
+        return True
+
+
+def _best_move(before: Floats, now: Floats) -> float:
+    """How alike the frames are once ``before`` is rolled and shifted at its best, where both show something; 0 for
+    a move that a bump may make."""
+    window = cv2.createHanningWindow(SMALL[::-1], cv2.CV_32F)
+    target = structure(now)
+    best = 0.0
+    for degrees in ROLLS_DEG:
+        turn = cv2.getRotationMatrix2D(_MIDDLE, degrees, 1.0)
+        turned = structure(_warped(before, turn))
+        (across, down), _ = cv2.phaseCorrelate(turned * window, target * window)
+        turn[:, 2] += np.array([across, down])
+        inside = cv2.warpAffine(np.ones(SMALL, np.float32), turn, SMALL[::-1])
+        far = abs(degrees) > LEAST_ROLL_DEG or math.hypot(across, down) > LEAST_MOVE * SMALL[1]
+        if far and inside.mean() >= LEAST_OVERLAP:
+            best = max(best, likeness(structure(_warped(before, turn)) * inside, target * inside))
+    return best
+
+
+def _zoomed(before: Floats, target: Floats, zoom: float) -> float:
+    return likeness(structure(_warped(before, cv2.getRotationMatrix2D(_MIDDLE, 0.0, zoom))), target)
+
+
+def _warped(picture: Floats, how: np.ndarray) -> Floats:
+    return floats(cv2.warpAffine(picture, how, SMALL[::-1], borderMode=cv2.BORDER_REFLECT_101))
+
+
+def _bent(before: Floats, k1: float) -> Floats:
+    return floats(cv2.remap(before, *_bend(k1), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+
+@lru_cache(maxsize=len(BENDS))
+def _bend(k1: float) -> tuple[Floats, Floats]:
+    """Barrel distortion (k1 of the half diagonal, corners held in place), as cv2.remap takes it."""
+    y, x = np.indices(SMALL, np.float32)
+    x, y = x - (SMALL[1] - 1) / 2, y - (SMALL[0] - 1) / 2
+    pull = (1 + k1 * (x * x + y * y) / float(x[0, 0] ** 2 + y[0, 0] ** 2)) / (1 + k1)
+    return (x * pull + (SMALL[1] - 1) / 2).astype(np.float32), (y * pull + (SMALL[0] - 1) / 2).astype(
+        np.float32
+    )

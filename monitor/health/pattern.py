@@ -1,0 +1,117 @@
+"""Patterns that no scene has: stripes that roll, rows out of step, black bars, colour bars."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from engines.frames import Image
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import Floats, View
+
+BANDS, STRIPE_ROWS = 4, 360
+"""Columns of the picture whose stripes must agree; rows to which it is thinned, at most twice as many."""
+STRIPES = slice(4, 26)
+"""Stripes over the height that are looked for."""
+STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
+SLIP_ROWS, SLIP_EVERY = 24, 4
+BAR_LUMA = 24.0
+COLUMN_LEVELS = 35.0
+
+
+class Pattern:
+    """stripes: amplitude (log of the light) of a single wave over the rows that changes within ``STRIPE_LAG_S``.
+    slip: pixels by which each row begins later than the one above. bars: share of the width that is black from
+    top to bottom at both sides. columns: how much more the columns of the upper picture differ than what is in
+    them."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+        self._rows: deque[tuple[float, Floats]] = deque()
+        self._stripes = self._slip = 0.0
+        self._turn = 0
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        if self._turn % SLIP_EVERY == 0:
+            self._slip = _slip(view.frame.luma)
+        self._turn += 1
+        return {
+            "stripes": self._follow_stripes(view),
+            "slip": self._slip,
+            "bars": _bars(view.grey),
+            "columns": _columns(view.small),
+        }
+
+    def restart(self) -> None:
+        self._rows.clear()
+
+    def _follow_stripes(self, view: View) -> float:
+        luma, now = view.frame.luma, view.time_s
+        luma = luma[:: max(1, luma.shape[0] // STRIPE_ROWS)]
+        edges = np.linspace(0, luma.shape[1], BANDS + 1).astype(int)
+        bands = [cv2.reduce(luma[:, a:b], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F) for a, b in pairwise(edges)]
+        rows = np.log(np.concatenate(bands, axis=1).T + 8.0)
+        if self._rows and self._rows[-1][1].shape != rows.shape:
+            self._rows.clear()
+        self._rows.append((now, rows))
+        while len(self._rows) > 2 and self._rows[1][0] <= now - STRIPE_LAG_S:
+            self._rows.popleft()
+        if len(self._rows) < 2 or rows.shape[1] < 4 * STRIPES.stop:
+            return self._stripes
+        wave = _wave(rows - self._rows[0][1])
+        self._stripes += (1.0 - math.exp(-view.step_s / STRIPE_S)) * (wave - self._stripes)
+        return self._stripes
+
+
+def _wave(change: Floats) -> float:
+    """Amplitude of the strongest wave over the rows in the change of each band (bands × rows): 0 unless it is
+    alone, and the same in all bands."""
+    rows = change.shape[1]
+    change = change - change.mean(1, keepdims=True)
+    spectra = np.fft.rfft(change * np.hanning(rows).astype(np.float32), axis=1)[:, STRIPES] * (4.0 / rows)
+    together, each = np.abs(spectra.mean(0)), np.abs(spectra).mean(0)
+    peak = int(together.argmax())
+    power = together**2
+    alone = float(power[max(0, peak - 1) : peak + 2].sum()) > 0.6 * float(power.sum())
+    agreed = float(together[peak]) > 0.8 * float(each[peak])
+    return float(together[peak]) if alone and agreed else 0.0
+
+
+def _slip(luma: Image) -> float:
+    """By how many pixels each row is shifted against the row above: phase correlation over pairs of rows."""
+    height, width = luma.shape
+    if height < SLIP_ROWS or width < 64:
+        return 0.0
+    step = max(1, width // 512)
+    at = np.linspace(1, height - 2, SLIP_ROWS).astype(int)
+    pairs = luma[np.stack([at, at + 1])][:, :, : width // step * step].astype(np.float32)
+    spectra = np.fft.rfft(pairs - pairs.mean(2, keepdims=True), axis=2)
+    cross = spectra[1] * spectra[0].conj()
+    correlation = np.fft.irfft((cross / (np.abs(cross) + 1e-3)).sum(0), pairs.shape[2])
+    place = int(correlation.argmax())
+    if correlation[place] < max(0.15 * SLIP_ROWS, 3.0 * correlation[0]):
+        return 0.0
+    return float(abs(place if place <= pairs.shape[2] // 2 else place - pairs.shape[2]))
+
+
+def _bars(grey: Floats) -> float:
+    """Share of the width, the same at both sides, that is black from top to bottom; 0 where all is black."""
+    black = grey.max(0) < BAR_LUMA
+    if black.all():
+        return 0.0
+    left, right = int(black.argmin()), int(black[::-1].argmin())
+    return float(2.0 * min(left, right) / black.size)
+
+
+def _columns(small: Image) -> float:
+    """Colour bars: deviation between the columns of the upper 60 %, over that within them; 0 where they hardly
+    differ."""
+    upper = small[: small.shape[0] * 6 // 10 : 2, ::2].astype(np.float32)
+    between = float(upper.mean(0).std(0).mean())
+    within = float(np.median(upper.std(0).mean(1)))
+    return between / (within + 3.0) if between > COLUMN_LEVELS else 0.0

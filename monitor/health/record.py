@@ -1,0 +1,53 @@
+"""What the health checks say of one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from monitor.events import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """One check that speaks.
+
+    statistic, value, threshold, unit: of the check. confirm_s: how long it must last to be believed. since_s:
+    when the evidence began, where the statistic itself is a time; else None.
+    """
+
+    fault: Fault
+    statistic: str
+    value: float
+    threshold: float
+    unit: str
+    confirm_s: float
+    since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The statistics of one frame, and what they make of it.
+
+    statistics: every one by name, higher is worse; NaN where it has no say (yet). suspicions: the checks that
+    speak, the most certain first, one a fault. nearest: the check that comes nearest to its threshold without
+    reaching it, as a suspicion that is none.
+    """
+
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    suspicions: tuple[Suspicion, ...] = ()
+    nearest: Suspicion | None = None
+
+    @property
+    def suspect(self) -> Fault | None:
+        """The fault this frame looks like, or None."""
+        return self.suspicions[0].fault if self.suspicions else None
+
+    @property
+    def runner_up(self) -> Suspicion | None:
+        """The next best explanation."""
+        return self.suspicions[1] if len(self.suspicions) > 1 else self.nearest
+
+    def of(self, fault: str) -> Suspicion | None:
+        """The suspicion of ``fault``, whatever else is suspected; None if it is not."""
+        return next((s for s in self.suspicions if s.fault == fault), None)

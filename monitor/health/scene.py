@@ -1,0 +1,84 @@
+"""Does this frame show the scene of the one before it? Faults begin in a scene that goes on; a cut is no fault."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from monitor.health.past import NOTHING, Past
+from monitor.health.view import Floats, View
+
+ALIKE = 0.5
+"""Of the usual likeness of neighbouring frames: above it the scene goes on."""
+LEAPS, RECENT_S = 0.85, 0.4
+"""Share of the likeness of the latest frames, and how late those may be."""
+BROKEN, BROKEN_SHARE = 0.35, 0.5
+"""Likeness, and share of the usual one, below both of which the scene does not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a frame follows from the one before it.
+
+    likeness: correlation of their structure, 1 for the same picture; NaN for a first frame or a new size.
+    recent: that of the frames just before. goes_on: the scene is the same. leaps: likeness is suddenly less than
+    recently. broken: it is another scene, or none.
+    """
+
+    likeness: float
+    recent: float
+    goes_on: bool
+    leaps: bool
+    broken: bool
+
+
+class Scene:
+    """Likeness of neighbouring frames, against what is usual in the stream.
+
+    resumed: the latest frame is like the last one before the scene broke off."""
+
+    def __init__(self) -> None:
+        self._structure: Floats | None = None
+        self._shape: tuple[int, ...] = ()
+        self._recent = 1.0
+        self._last: Floats | None = None
+        self.resumed = False
+        self.past, self.state = Past(), NOTHING
+
+    def link(self, view: View) -> Link:
+        now = structure(view.grey)
+        before, same_size = self._structure, self._shape == view.frame.luma.shape
+        self._structure, self._shape = now, view.frame.luma.shape
+        if before is None or not same_size:
+            self.state, self._recent = NOTHING, 1.0
+            return Link(np.nan, 1.0, False, False, before is not None)
+        alike = likeness(before, now)
+        self.state = np.array([alike], np.float32)
+        usual = 1.0 if self.past.value is None else float(self.past.value[0])
+        broken = alike < min(BROKEN, BROKEN_SHARE * usual)
+        if broken:
+            self._last = before
+        self.resumed = self._last is not None and likeness(self._last, now) >= ALIKE * usual
+        if self.resumed:
+            self._last = None
+        recent = self._recent
+        weight = 1.0 - math.exp(-view.step_s / RECENT_S)
+        self._recent += weight * (max(alike, 0.0) - self._recent)
+        return Link(alike, recent, alike >= ALIKE * usual, not view.skips and alike < LEAPS * recent, broken)
+
+    def restart(self) -> None:
+        """What is usual between neighbours stays so after a cut."""
+
+
+def likeness(a: Floats, b: Floats) -> float:
+    """Correlation of two structures, -1 to 1; 0 where one of them has none."""
+    product = float(cv2.norm(a) * cv2.norm(b))
+    return float(np.vdot(a, b)) / product if product > 1.0 else 0.0
+
+
+def structure(grey: Floats) -> Floats:
+    """The picture without its finest detail, which moves too much, and without its coarsest, which is light."""
+    return np.asarray(cv2.blur(grey, (5, 5)) - cv2.blur(grey, (29, 29)), np.float32)

@@ -1,0 +1,109 @@
+"""One frame, reduced once for all the checks: patches at the camera's own resolution, and one small picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.frames import Frame, Image
+
+Floats: TypeAlias = NDArray[np.float32]
+
+PATCH_ROWS, PATCH_COLUMNS, PATCH = 6, 8, 24
+GRID = 16
+"""Patches lie on the grid of a codec's blocks, in pixels, so that its seams are always in the same places."""
+SKIP, PERIOD_GAIN = 1.6, 0.1
+SMALL = (96, 144)
+TILES = (8, 12)
+_NOISE = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What the checks look at.
+
+    step_s: since the frame before it; 0 for the first. frames: how many places further in the stream. period_s:
+    the usual step of late.
+    patches: uint8, patch × side × side, a grid of squares at the camera's own resolution. mean, contrast,
+    grain: of each patch, in grey levels; contrast is the standard deviation, grain that of the noise, as a mask
+    that edges and slopes pass shows it (Immerkær 1996). levels: the share of all their pixels at or below each
+    of 256 grey levels. small: uint8, 96 × 144 × 3, RGB, the whole picture; grey:
+    the same, float32. tiles: float32, 8 × 12 × 3, its means.
+    """
+
+    frame: Frame
+    step_s: float
+    frames: int
+    period_s: float
+    patches: Image
+    mean: Floats
+    contrast: Floats
+    grain: Floats
+    levels: NDArray[np.float64]
+    small: Image
+    grey: Floats
+    tiles: Floats
+
+    @property
+    def time_s(self) -> float:
+        return self.frame.time_s
+
+    @property
+    def skips(self) -> bool:
+        """True after a gap: what differs from the frame before it may just be later."""
+        return self.step_s > SKIP * self.period_s
+
+    @property
+    def whole_patches(self) -> bool:
+        """False for pictures too small for patches of full size: what needs a codec's grid has no say."""
+        return bool(self.patches.shape[1] == PATCH)
+
+
+def look(frame: Frame, before: View | None) -> View:
+    """Return the view of ``frame``, given that of the frame before it."""
+    patches = _patches(frame.luma)
+    flat = patches.reshape(len(patches), -1)
+    mean = floats(cv2.reduce(flat, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
+    power = cv2.reduce(flat, 1, cv2.REDUCE_SUM2, dtype=cv2.CV_32F).ravel() / flat.shape[1]
+    contrast = floats(np.sqrt(np.maximum(power - mean * mean, 0.0)))
+    levels = np.cumsum(cv2.calcHist([flat], [0], None, [256], [0, 256])).astype(np.float64) / patches.size
+    small = frame.image
+    if small.shape[:2] != SMALL:
+        small = np.asarray(cv2.resize(small, SMALL[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    grey = floats(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+    tiles = floats(cv2.resize(small, TILES[::-1], interpolation=cv2.INTER_AREA))
+    step_s = 0.0 if before is None else frame.time_s - before.frame.time_s
+    frames = 0 if before is None else max(1, frame.index - before.frame.index)
+    period_s = step_s if before is None or not before.period_s else before.period_s
+    period_s += PERIOD_GAIN * (min(step_s, 2.0 * period_s) - period_s)
+    return View(
+        frame, step_s, frames, period_s, patches, mean, contrast, _grain(patches), levels, small, grey, tiles
+    )
+
+
+def floats(array: object) -> Floats:
+    """OpenCV's result as float32."""
+    return np.asarray(array, np.float32)
+
+
+def _grain(patches: Image) -> Floats:
+    count, side = patches.shape[:2]
+    if side < 3:
+        return np.zeros(count, np.float32)
+    fine = cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _NOISE).reshape(count, side, side)
+    inner = np.abs(fine[:, 1:-1, 1:-1]).mean((1, 2), dtype=np.float32)
+    return np.asarray(inner * math.sqrt(math.pi / 2) / 6, np.float32)
+
+
+def _patches(luma: Image) -> Image:
+    height, width = luma.shape
+    side = max(1, min(PATCH, height // PATCH_ROWS, width // PATCH_COLUMNS))
+    grid = GRID if side == PATCH else 1
+    tops = ((np.arange(PATCH_ROWS) + 0.5) * height / PATCH_ROWS - side / 2).astype(int) // grid * grid
+    lefts = ((np.arange(PATCH_COLUMNS) + 0.5) * width / PATCH_COLUMNS - side / 2).astype(int) // grid * grid
+    return np.stack([luma[t : t + side, x : x + side] for t in tops for x in lefts])
