@@ -70,7 +70,7 @@ class Detector:
     @property
     def quiet(self) -> bool:
         """Whether no event is open and nothing speaks for one: what begins from here on is new."""
-        return self._open is None and self._suspect is None and self._above_since is None
+        return self._open is None and not self._suspected_s and self._above_since is None
 
     def update(self, sample: Sample) -> Judged:
         """Take one frame. Time that does not advance is an error of the caller's (ValueError)."""

@@ -15,7 +15,9 @@ from monitor.health import CHECKS
 from monitor.pipeline import Watched
 
 STATISTICS = tuple(
-    dict.fromkeys(("black", "white", "still_s", "sharpness", "blur", "covered", *(c.statistic for c in CHECKS)))
+    dict.fromkeys(
+        ("black", "white", "still_s", "sharpness", "blur", "covered", *(c.statistic for c in CHECKS))
+    )
 )
 COLUMNS = (
     "source", "index", "time_s", "surprise", "verdict", "mode", "background", "residual", "damage", "domain", "departure",

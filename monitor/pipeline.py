@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -13,10 +13,12 @@ from engines.engine import Engine
 from engines.frames import Frame
 from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
-from monitor.events import Phase, Verdict
+from monitor.events import Event, Phase, Verdict
 from monitor.health import Health, HealthChecks
 
 BATCH = 16
+SILENT_AFTER_S = 3.0
+"""Age of the newest picture that makes a want of frames, unless a configuration says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,13 +39,17 @@ class Watched:
 class Stream:
     """The state of one watched stream: its health checks and its detector."""
 
-    def __init__(self, name: str, bundle: Bundle) -> None:
-        self.name = name
+    def __init__(self, name: str, bundle: Bundle, silent_after_s: float | None = None) -> None:
+        """silent_after_s: a hole in media time longer than this is a want of frames. None: somebody else
+        listens for that."""
+        self.name, self._silent_after_s = name, silent_after_s
+        self._last_s: float | None = None
         self._health = HealthChecks()
         self.detector = Detector(name, bundle.calibration, bundle.density.within)
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> Watched:
         """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
+        silence = self._silence(frame.time_s)
         health = self._health.check(frame)
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
         sample = Sample(frame.time_s, surprise - background, scores.latent[row], health)
@@ -53,8 +59,17 @@ class Stream:
                 self._health.new_scene()
             elif event.phase == Phase.START:
                 self._health.forget_waiting()
+        judged = replace(judged, events=silence + judged.events)
         residual, damage = float(scores.residual[row]), float(scores.damage[row])
         return Watched(frame, surprise, background, residual, damage, health, judged, sample.scored)
+
+    def _silence(self, time_s: float) -> tuple[Event, ...]:
+        """Say that nothing came since the frame before, where that was so for too long."""
+        since_s, self._last_s = self._last_s, time_s
+        limit_s = self._silent_after_s
+        if since_s is None or limit_s is None or time_s - since_s <= limit_s:
+            return ()
+        return self.detector.no_frames(since_s + limit_s, since_s, limit_s)
 
 
 def watch(frames: Iterable[Frame], engine: Engine, stream: Stream, batch: int = BATCH) -> Iterator[Watched]:

@@ -16,7 +16,7 @@ from engines.footage import Drive, Recording
 from engines.frames import Frame
 from monitor.events import Event, Phase, Verdict
 from monitor.pictures import Album
-from monitor.pipeline import Stream, Watched, watch
+from monitor.pipeline import SILENT_AFTER_S, Stream, Watched, watch
 from monitor.unscored import Unscored
 
 
@@ -85,7 +85,7 @@ def replay(
     """Watch one drive from its first to its last frame; returns the recording, whose notes tell of damage and
     of frames that could not be scored."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second, decoding=decoding)
-    stream, unscored = Stream(drive.name, bundle), Unscored()
+    stream, unscored = Stream(drive.name, bundle, SILENT_AFTER_S), Unscored()
     frames: Iterable[Frame] = _paced(recording) if realtime else recording
     for watched in watch(frames, engine, stream, 1 if realtime else batch):
         unscored.note(watched)

@@ -5,8 +5,8 @@ from the small picture; no model is asked.
 ``light``, ``colour``, ``detail``, ``pattern``, ``motion``, ``layout``, ``glass``; ``scene`` tells a scene that goes on from a cut,
 ``judge`` puts it together."""
 
-from monitor.health.checks import CHECKS, Check
+from monitor.health.checks import CHECKS, MODES, Check, Mode
 from monitor.health.judge import HealthChecks
 from monitor.health.record import Health, Suspicion
 
-__all__ = ["CHECKS", "Check", "Health", "HealthChecks", "Suspicion"]
+__all__ = ["CHECKS", "MODES", "Check", "Health", "HealthChecks", "Mode", "Suspicion"]

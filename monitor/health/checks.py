@@ -57,6 +57,7 @@ CHECKS = (
     Check(Fault.WHITE, "flare", "share of picture", 0.3, 0.5, lag_s=1.3),
     Check(Fault.TEST_PATTERN, "panel", "share of picture", 0.08, 0.5, lag_s=1.3),
     Check(Fault.COVERED, "covered", "share of patches", 0.2, 1.0),
+    Check(Fault.COVERED, "featureless", "share of patches", 0.97, 2.0),
     Check(Fault.BANDING, "stripes", "log light", 0.09, 1.0, lag_s=1.0),
     Check(Fault.BLUR, "blur", "log sharpness", 1.2, 1.0),
     Check(Fault.COVERED, "blocked_s", "s", 0.5, 1.5),
@@ -78,4 +79,61 @@ CHECKS = (
 )  # fmt: skip
 """The most certain first."""
 
-HOW = Literal["apart", "group", "not here"]
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How one of the known modes is told.
+
+    name: as ``engines.faults`` makes it. told: the faults it is reported as, the usual one first. how: apart, by
+    a fault of its own; or in a group with others that look alike. beyond: what cannot be told here, and what
+    would make it possible.
+    """
+
+    number: int
+    name: str
+    told: tuple[Fault, ...]
+    how: Literal["apart", "group"]
+    beyond: str = ""
+
+
+MODES = (
+    Mode(1, "disconnected", (Fault.NO_FRAMES,), "apart"),
+    Mode(2, "irregular_frames", (Fault.IRREGULAR_FRAMES, Fault.NO_FRAMES), "apart",
+         "pictures out of order under regular time stamps: numbers from the camera"),
+    Mode(3, "freeze", (Fault.FREEZE,), "apart"),
+    Mode(4, "reencoded_freeze", (Fault.FREEZE,), "group", "a parked car in a still, noiseless scene: its speed"),
+    Mode(5, "partial_freeze", (Fault.PARTIAL_FREEZE,), "apart", "where the scene stands still too: depth"),
+    Mode(6, "loop", (Fault.LOOP,), "apart", "where hardly anything moves; loops of over 400 frames"),
+    Mode(7, "black", (Fault.BLACK,), "apart", "an unlit tunnel: a map"),
+    Mode(8, "white", (Fault.WHITE,), "group"),
+    Mode(9, "under_exposed", (Fault.UNDER_EXPOSED, Fault.BLACK), "apart", "slowly: a clock, the exposure time"),
+    Mode(10, "exposure_oscillation", (Fault.EXPOSURE_OSCILLATION,), "apart"),
+    Mode(11, "blur", (Fault.BLUR,), "group", "from the first frame: a target at a known distance"),
+    Mode(12, "motion_blur", (Fault.BLUR,), "group", "along the edges of the scene: the exposure time"),
+    Mode(13, "noise", (Fault.NOISE,), "apart"),
+    Mode(14, "banding", (Fault.BANDING,), "apart", "stripes that do not move"),
+    Mode(15, "dead_pixels", (Fault.DEAD_PIXELS,), "group", "single pixels: pictures without the codec"),
+    Mode(16, "colour_cast", (Fault.COLOUR_CAST,), "apart", "slowly, or from the first frame: a clock, a grey patch"),
+    Mode(17, "monochrome", (Fault.MONOCHROME,), "apart", "from the first frame: whether the camera has colour"),
+    Mode(18, "no_demosaic", (Fault.NO_DEMOSAIC,), "apart", "on a grey scene it changes nothing"),
+    Mode(19, "channel_swap", (Fault.CHANNEL_SWAP,), "apart",
+         "on a grey scene; from the first frame: colours learnt by fit"),
+    Mode(20, "chromatic_aberration", (Fault.CHROMATIC_ABERRATION,), "apart"),
+    Mode(21, "distortion", (Fault.DISTORTION,), "apart", "from the first frame: a calibration of the lens"),
+    Mode(22, "condensation", (Fault.BLUR,), "group", "fog: several cameras, depth"),
+    Mode(23, "frost", (Fault.COVERED,), "group"),
+    Mode(24, "mud", (Fault.COVERED,), "group", "light or transparent dirt while the car stands: its speed"),
+    Mode(25, "water_drops", (Fault.COVERED,), "group", "drop by drop: several cameras"),
+    Mode(26, "broken_lens", (Fault.COVERED,), "group"),
+    Mode(27, "covered", (Fault.COVERED,), "group"),
+    Mode(28, "moved", (Fault.MOVED,), "apart", "slowly, or from the first frame: a layout learnt by fit"),
+    Mode(29, "flipped", (Fault.FLIPPED,), "apart", "from the first frame: a layout learnt by fit"),
+    Mode(30, "vibration", (Fault.VIBRATION,), "apart", "a rough road: acceleration"),
+    Mode(31, "flare", (Fault.WHITE,), "group", "slowly, as the sun comes: a map, a clock"),
+    Mode(32, "macroblocks", (Fault.MACROBLOCKS,), "apart", "damage from before the last encoder, without smears"),
+    Mode(33, "over_compression", (Fault.BLUR,), "group", "from the first frame: the stream's bit rate"),
+    Mode(34, "test_pattern", (Fault.TEST_PATTERN,), "apart", "patterns without bars or frame; writing without a box"),
+    Mode(35, "wrong_size", (Fault.WRONG_SIZE,), "apart", "a crop from the first frame: a calibration of the lens"),
+    Mode(36, "bright_lines", (Fault.DEAD_PIXELS,), "group"),
+)  # fmt: skip
+"""The modes of ``engines.faults``, by its numbers and names."""

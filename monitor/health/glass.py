@@ -15,6 +15,8 @@ from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, SMALL, TILES, Floats,
 
 COVERED_SHARE = 0.2
 WHOLLY_COVERED = 0.75
+FEATURELESS = 2.5
+"""Contrast in grey levels under which a patch shows nothing."""
 DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
 FEWEST_TEXTURED = 8
 """Patches with texture that a stream must have shown before their loss can mean anything."""
@@ -38,7 +40,8 @@ KINDS = ("overlay", "flare", "panel")
 
 
 class Cover:
-    """covered: share of the picture's textured patches that went flat and still."""
+    """covered: share of the picture's textured patches that went flat and still. featureless: share of all that
+    are flat, which needs no past."""
 
     def __init__(self) -> None:
         self._mean: Floats | None = None
@@ -49,7 +52,8 @@ class Cover:
         self.state = NOTHING
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
-        return {"covered": self._covered(view)}
+        featureless = float((view.contrast < FEATURELESS).mean())
+        return {"covered": self._covered(view), "featureless": featureless}
 
     def restart(self) -> None:
         self._cover = None
