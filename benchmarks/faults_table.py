@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import tempfile
@@ -29,12 +28,13 @@ import av
 import cv2
 import numpy as np
 
+from engines.backends import open_engine
 from engines.bundle import Bundle, open_bundle
 from engines.console import progress
 from engines.engine import Engine
 from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import Drive, Recording, find_drives
-from engines.runtimes import open_engine
+from engines.metrics import poisson_interval
 from monitor.events import Event, Phase, Verdict
 from monitor.health import MODES
 from monitor.pipeline import SILENT_AFTER_S, Stream, watch
@@ -201,23 +201,6 @@ def watch_clean(drives: Sequence[Drive], bundle: Bundle, engine: Engine) -> list
             seen.append(Clean(drive.name, times[-1], faults, len(begun) - len(faults)))
             advance()
     return seen
-
-
-def poisson_interval(count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of the mean of a Poisson count (Garwood 1936), by bisection."""
-
-    def at_most(k: int, mean: float) -> float:
-        return sum(math.exp(i * math.log(mean) - mean - math.lgamma(i + 1)) for i in range(k + 1))
-
-    def solve(k: int, share: float) -> float:
-        low, high = 1e-9, 10.0 + 3.0 * (k + 1)
-        for _ in range(80):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if at_most(k, middle) > share else (low, middle)
-        return high
-
-    tail = (1.0 - confidence) / 2.0
-    return (0.0 if not count else solve(count - 1, 1.0 - tail)), solve(count, tail)
 
 
 def recall_table(trials: Sequence[Trial], severities: Sequence[int]) -> list[str]:

@@ -11,14 +11,14 @@ import numpy as np
 from engines.frames import Image
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import PATCH, Floats, View
+from monitor.health.view import PATCH, Floats, View, ranked
 
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 SMEARED, TEXTURE = 0.12, 1.0
 """Share of its texture across that a patch has along: less is a smear. Grey levels that make a texture."""
 GREY, GREEN = 128, 24
-SAMPLES = 60
-"""Rows of pixels that are looked at for grey and green."""
+SAMPLES, BLANK_EVERY = 60, 2
+"""Rows of pixels that are looked at for grey and green, in every so manyth frame."""
 _ON, _BESIDE = [7, 15], [5, 9, 13, 17]
 """Steps between pixels of a patch that lie on the seams of 8 × 8 blocks, and beside them."""
 
@@ -29,8 +29,9 @@ class Codec:
     codec's own grey, or green for want of chroma, above the past."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 2
         self._smooth: Floats | None = None
+        self._blank, self._turn, self._last_s = 0.0, 0, 0.0
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         if not view.whole_patches:
@@ -38,11 +39,15 @@ class Codec:
             return {"mush": np.nan, "decay": np.nan}
         profile, across, along = _steps(view.patches)
         seams = _seams(profile)
-        decay = _smeared(across, along) + _blank(view)
-        fine = math.log(float(np.median(view.grain)) + 0.03)
+        if self._turn % BLANK_EVERY == 0:
+            self._blank = _blank(view)
+        self._turn += 1
+        decay = _smeared(across, along) + self._blank
+        fine = math.log(ranked(view.grain, 0.5) + 0.03)
         self.state = np.array([decay, fine, seams], np.float32)
         now = np.array([fine, seams, decay], np.float32)
-        gain = np.float32(1.0 - math.exp(-view.step_s / SMOOTH_S))
+        step_s, self._last_s = view.time_s - self._last_s, view.time_s
+        gain = np.float32(1.0 - math.exp(-step_s / SMOOTH_S))
         self._smooth = now if self._smooth is None else self._smooth + gain * (now - self._smooth)
         known = self.past.known
         if known is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View
+from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
 
 LEAST_COLOUR = 2.5
 """Grey levels (root mean square over the tiles) by which a change of colours must have changed them."""
@@ -26,8 +26,7 @@ class Colour:
     differently, in thousandths (by regression of chroma on the radial gradient of luma)."""
 
     def __init__(self) -> None:
-        self.past = Past()
-        self.state = NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
         self._fringe = Fringe()
         self._swap = Swap()
 
@@ -38,7 +37,7 @@ class Colour:
         known = self.past.known
         cast = np.nan
         if known is not None:
-            red, blue = np.median((balance - known).reshape(2, -1), axis=1)
+            red, blue = (ranked(side, 0.5) for side in (balance - known).reshape(2, -1))
             cast = float(np.hypot(red, blue))
         spread = view.tiles.max(2) - view.tiles.min(2)
         return {
@@ -88,7 +87,7 @@ class Swap:
 class Fringe:
     """Rims of colour: where red is magnified by 1 + s against luma, Cr gains s × radius × radial gradient."""
 
-    EVERY = 3
+    EVERY = 6
 
     def __init__(self) -> None:
         self._turn = 0

@@ -27,7 +27,7 @@ class Delivery:
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=STEPS)
         self._irregular = self._repaired = 0.0
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         frame = view.frame

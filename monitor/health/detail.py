@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engines.frames import Image
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import PATCH, Floats, View
+from monitor.health.view import PATCH, Floats, View, ranked
 
 SOFT = -2.5
 """Log sharpness above which no picture is called blurred: a defocused one has no edge steeper than a twelfth of
@@ -33,7 +33,7 @@ class Detail:
     patches. checker: grey levels of a checkerboard of single pixels, over the noise there, in the median patch."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 2
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         sharpness = _sharpness(view.patches, view.levels)
@@ -46,12 +46,12 @@ class Detail:
             textured = known[2:] > TEXTURED
             if textured.sum() >= FEWEST_TEXTURED:
                 lost = np.log((known[2:] + 1.0) / (view.contrast + 1.0))
-                veil = min(float(np.median(lost[textured])), (darkest - float(known[1])) / VEIL_LEVELS)
+                veil = min(ranked(lost[textured], 0.5), (darkest - float(known[1])) / VEIL_LEVELS)
         return {
             "sharpness": sharpness,
             "blur": blur,
             "veil": veil,
-            "noise": float(np.quantile(view.grain, 0.1)),
+            "noise": ranked(view.grain, 0.1),
             "checker": _checker(view.patches, view.grain) if view.whole_patches else np.nan,
         }
 
@@ -79,4 +79,4 @@ def _checker(patches: Image, grain: Floats) -> float:
     """How much the median patch is a checkerboard of single pixels, over what its noise alone would show."""
     flat = patches.reshape(len(patches), -1).astype(np.float32)
     strength = np.abs(flat @ _CHECKER.ravel()) / flat.shape[1]
-    return float(np.median(strength / (0.15 + grain)))
+    return ranked(strength / (0.15 + grain), 0.5)

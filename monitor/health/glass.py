@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, SMALL, TILES, Floats, View
+from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, SMALL, TILES, Floats, View, ranked
 
 COVERED_SHARE = 0.2
 WHOLLY_COVERED = 0.75
@@ -48,8 +48,7 @@ class Cover:
         self._activity: Floats | None = None
         self._cover: NDArray[np.bool_] | None = None
         self._leap: Floats = np.zeros(PATCH_ROWS * PATCH_COLUMNS, np.float32)
-        self.past = Past()
-        self.state = NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         featureless = float((view.contrast < FEATURELESS).mean())
@@ -87,8 +86,8 @@ class Cover:
         # What is not behind the cover must look as it did and go on moving: else the scene changed, or the
         # car stands.
         rest = textured & ~dark
-        leapt = float(np.quantile(self._leap[~dark], 0.25)) > LEAP  # after a cut, hardly a patch has not
-        same = not leapt and float(np.median(np.abs(past[0] - mean)[rest])) < REST_LEVELS
+        leapt = ranked(self._leap[~dark], 0.25) > LEAP  # after a cut, hardly a patch has not
+        same = not leapt and ranked(np.abs(past[0] - mean)[rest], 0.5) < REST_LEVELS
         alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
         if not (same and alive):
             return 0.0
@@ -135,7 +134,7 @@ class Overlay:
     for a rectangle inside the picture, as a menu is."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
         self._grey: Floats | None = None
         self._fine: Floats | None = None
         self._trace: Floats | None = None

@@ -41,10 +41,12 @@ _PAST = np.array([check.past for check in CHECKS])
 
 
 class Evidence(Protocol):
-    """One kind of evidence. past: what it has learnt; state: what the frame just measured would add to that."""
+    """One kind of evidence. past: what it has learnt; state: what the frame last measured would add to that; every:
+    of how many frames one is measured, what it says in between being what it said."""
 
     past: Past
     state: Floats
+    every: int
 
     def measure(self, view: View, link: Link) -> Mapping[str, float]:
         """Return statistics by name; NaN where there is no say."""
@@ -59,11 +61,13 @@ class HealthChecks:
     def __init__(self) -> None:
         self._scene = Scene()
         self._cover = Cover()
-        self._evidence: tuple[Evidence, ...] = (
+        self.evidence: tuple[Evidence, ...] = (
             Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Motion(), Layout(), self._cover, Overlay()
         )  # fmt: skip
         self._rules = Rules()
-        self._learners = (*self._evidence, self._rules, self._scene)
+        self._learners = (*self.evidence, self._rules, self._scene)
+        self._statistics: dict[str, float] = {}
+        self._count = 0
         self._before: View | None = None
         self._broken_s: float | None = None
 
@@ -72,10 +76,12 @@ class HealthChecks:
         view = look(frame, self._before)
         self._before = view
         link = self._scene.link(view)
-        statistics = {"likeness": link.likeness}
-        for evidence in self._evidence:
-            statistics.update(evidence.measure(view, link))
-        health = self._rules.apply(statistics, view, link, undecided=self._broken_s is not None)
+        self._statistics["likeness"] = link.likeness
+        for n, evidence in enumerate(self.evidence):
+            if (self._count + n) % evidence.every == 0 or not self._count:
+                self._statistics.update(evidence.measure(view, link))
+        self._count += 1
+        health = self._rules.apply(self._statistics, view, link, undecided=self._broken_s is not None)
         self._remember(view, link, health)
         return health
 

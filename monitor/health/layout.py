@@ -38,7 +38,7 @@ class Layout:
     laid out so, from when that happened until the layout is what it was."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
         self._grey: Floats | None = None
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import Floats, View
+from monitor.health.view import Floats, View, ranked
 
 BLACK_LUMA, WHITE_LUMA = 32, 232
 CLIPPED = 250
@@ -26,7 +26,7 @@ class Light:
     picture."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
         self._logs: Floats | None = None
         self._gain = np.zeros(3)
         self._extreme = np.zeros(3)
@@ -42,7 +42,7 @@ class Light:
         if known is not None:
             darker = (known - self.state).reshape(-1, 3)
             # A cast spares a channel.
-            darkness = min(float(np.quantile(darker.mean(1), 0.2)), SPARED * float(np.median(darker.min(1))))
+            darkness = min(ranked(darker.mean(1), 0.2), SPARED * ranked(darker.min(1), 0.5))
         swing = self._swing(view.time_s, logs)
         self._logs = logs
         brightest = cv2.threshold(view.small, CLIPPED - 1, 1, cv2.THRESH_BINARY)[1]
@@ -58,9 +58,9 @@ class Light:
         """The gain of each channel since the beginning, and where it turned."""
         if self._logs is not None:
             steps = (logs - self._logs).reshape(-1, 3)
-            gain = np.median(steps, axis=0)
+            gain = np.sort(steps, axis=0)[len(steps) // 2]
             # Shade moves over the picture; a gain is the same all over it.
-            uneven = np.median(np.abs(steps - gain), axis=0)
+            uneven = np.sort(np.abs(steps - gain), axis=0)[len(steps) // 2]
             self._gain += np.where(uneven < 0.03 + 0.5 * np.abs(gain), gain, 0.0)
         size = 0.0
         for c in range(3):

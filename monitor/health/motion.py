@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.frames import Image
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import Floats, View, floats
+from monitor.health.view import Floats, View, floats, ranked
 
 STILL_LEVELS, BLOCKED_LEVELS = 0.7, 1.0
 """Grey levels by which a re-encoded frozen picture may differ from its first frame, in the mean block."""
@@ -20,8 +20,9 @@ QUIET_LEVELS, QUIET = 0.3, 0.6
 """A frozen picture has no fresh noise: its calmest patches change by less than this, or than this share of
 what is usual there."""
 CALM_FRAMES = 9
-ALIVE, ALIVE_S = 0.5, 0.5
-"""Share of its usual change by which a patch shows that the camera is alive, and how lately."""
+ALIVE, ALIVE_S, LEAST_ALIVE = 0.5, 0.5, 0.04
+"""Share of its usual change by which a patch shows that the camera is alive, how lately, and the share of patches
+that must."""
 LIVELY, FEWEST_LIVELY = 1.0, 8
 """Grey levels by which a patch must usually change to be missed, and how many must."""
 HELD, HELD_LEVELS, HELD_S, HELD_LEAP = 0.15, 0.3, 2.0, 4.0
@@ -43,7 +44,7 @@ class Motion:
     least)."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 1
         self._anchor: tuple[float, Floats] | None = None
         self._same_s = 0.0
         self._leapt = False
@@ -59,11 +60,11 @@ class Motion:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         moved = self._changes(view)
         known = np.isfinite(moved).all()
-        calmest = float(np.quantile(moved, 0.25))
+        calmest = ranked(moved, 0.25)
         usual = self.past.known
         limit = QUIET_LEVELS if usual is None else max(QUIET_LEVELS, QUIET * float(usual[0]))
         self._calm.append(calmest)
-        self._quiet = not float(np.median(self._calm)) > limit
+        self._quiet = not sorted(self._calm)[len(self._calm) // 2] > limit
         self._same_s = self._same_s + view.step_s if known and not moved.any() else 0.0
         self.state = np.concatenate([[calmest], moved]).astype(np.float32) if known else NOTHING
         still_s = self._still(view, link)
@@ -120,13 +121,12 @@ class Motion:
         if lively.sum() < FEWEST_LIVELY:
             return 0.0
         # What leapt at its last move was covered or blinded, not held.
-        last_s = np.where(self._leap[lively] > HELD_LEAP, -np.inf, self._moved_s[lively])
-        alive = int((self._alive_s[lively] > time_s - ALIVE_S).sum())
-        held_s = last_s[(last_s <= time_s - HELD_S) & np.isfinite(last_s)]
-        moments, counts = np.unique(held_s, return_counts=True)
-        if not len(moments) or alive < max(1, 0.04 * lively.sum()):
+        held = lively & (self._moved_s <= time_s - HELD_S) & (self._leap <= HELD_LEAP)
+        alive = np.count_nonzero(lively & (self._alive_s > time_s - ALIVE_S))
+        if not held.any() or alive < max(1, LEAST_ALIVE * np.count_nonzero(lively)):
             return 0.0
-        return float(counts.max() / lively.sum())
+        _, counts = np.unique(self._moved_s[held], return_counts=True)
+        return float(counts.max() / np.count_nonzero(lively))
 
 
 class Shake:
@@ -154,10 +154,10 @@ class Shake:
 
 
 def _fingerprint(grey: Floats) -> Floats:
-    """A small picture without what may come and go in any scene: the light of all, or of each row."""
-    small = np.asarray(cv2.resize(grey, LOOP_SIZE[::-1], interpolation=cv2.INTER_AREA), np.float32)
-    small -= small.mean(1, keepdims=True)
-    return small.reshape(1, -1) * np.float32(LOOP_CONTRAST / (float(small.std()) + 1.0))
+    """A small picture without what may come and go in any scene, the light of all or of each row; of length 1."""
+    small = floats(cv2.resize(grey, LOOP_SIZE[::-1], interpolation=cv2.INTER_AREA))
+    small = small - small.mean(1, keepdims=True)
+    return floats(small.reshape(1, -1) / (math.sqrt(small.size) + float(cv2.norm(small))))
 
 
 class Loop:
@@ -173,10 +173,11 @@ class Loop:
         known = min(self._count, LOOP_FRAMES)
         value = 0.0
         if known > 4:
-            apart = cv2.absdiff(self._ring[:known], np.repeat(now, known, 0))
-            by_place = cv2.reduce(apart, 1, cv2.REDUCE_AVG).ravel()
+            # Fingerprints are all of one length, so that their products tell how far they are apart.
+            products = self._ring[:known] @ now.ravel()
             by_lag = np.empty(known, np.float32)  # the first is the frame before this one
-            by_lag[(self._count - 1 - np.arange(known)) % LOOP_FRAMES] = by_place
+            by_lag[(self._count - 1 - np.arange(known)) % LOOP_FRAMES] = products
+            by_lag = LOOP_CONTRAST * np.sqrt(np.maximum(2.0 - 2.0 * by_lag, 0.0))
             beside = np.minimum(by_lag[:-2], by_lag[2:])
             nearer = np.log((beside + LOOP_FLOOR) / (by_lag[1:-1] + LOOP_FLOOR))
             gain = np.float32(1.0 - math.exp(-view.step_s / LOOP_S))
@@ -193,7 +194,5 @@ def _blocks(patches: Image) -> Floats:
     count, side = patches.shape[:2]
     if side % 4:
         return patches.reshape(count, -1).astype(np.float32)
-    blocks = cv2.resize(
-        patches.reshape(-1, side).astype(np.float32), (4, 4 * count), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(blocks, np.float32).reshape(count, 16)
+    rows = cv2.resize(patches.reshape(-1, side), (4, count * side), interpolation=cv2.INTER_AREA)
+    return floats(rows.reshape(count, 4, side // 4, 4).mean(2, dtype=np.float32)).reshape(count, 16)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -12,14 +11,15 @@ import numpy as np
 from engines.frames import Image
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import Floats, View
+from monitor.health.view import Floats, View, ranked
 
-BANDS, STRIPE_ROWS = 4, 360
-"""Columns of the picture whose stripes must agree; rows to which it is thinned, at most twice as many."""
+BANDS, BAND_PX, STRIPE_ROWS = 4, 48, 180
+"""Bands of columns whose stripes must agree, and their width; rows to which they are thinned, at most twice as
+many."""
 STRIPES = slice(4, 26)
 """Stripes over the height that are looked for."""
 STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
-SLIP_ROWS, SLIP_EVERY = 24, 4
+SLIP_ROWS, SLIP_PX, SLIP_EVERY = 16, 320, 4
 BAR_LUMA = 24.0
 COLUMN_LEVELS = 35.0
 
@@ -31,7 +31,7 @@ class Pattern:
     them."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.every = Past(), NOTHING, 2
         self._rows: deque[tuple[float, Floats]] = deque()
         self._stripes = self._slip = 0.0
         self._turn = 0
@@ -53,8 +53,9 @@ class Pattern:
     def _follow_stripes(self, view: View) -> float:
         luma, now = view.frame.luma, view.time_s
         luma = luma[:: max(1, luma.shape[0] // STRIPE_ROWS)]
-        edges = np.linspace(0, luma.shape[1], BANDS + 1).astype(int)
-        bands = [cv2.reduce(luma[:, a:b], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F) for a, b in pairwise(edges)]
+        wide = max(1, min(BAND_PX, luma.shape[1] // BANDS))
+        lefts = ((np.arange(BANDS) + 0.5) * luma.shape[1] / BANDS - wide / 2).astype(int)
+        bands = [cv2.reduce(luma[:, x : x + wide], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F) for x in lefts]
         rows = np.log(np.concatenate(bands, axis=1).T + 8.0)
         if self._rows and self._rows[-1][1].shape != rows.shape:
             self._rows.clear()
@@ -64,7 +65,8 @@ class Pattern:
         if len(self._rows) < 2 or rows.shape[1] < 4 * STRIPES.stop:
             return self._stripes
         wave = _wave(rows - self._rows[0][1])
-        self._stripes += (1.0 - math.exp(-view.step_s / STRIPE_S)) * (wave - self._stripes)
+        step_s = now - self._rows[-2][0]
+        self._stripes += (1.0 - math.exp(-step_s / STRIPE_S)) * (wave - self._stripes)
         return self._stripes
 
 
@@ -87,9 +89,10 @@ def _slip(luma: Image) -> float:
     height, width = luma.shape
     if height < SLIP_ROWS or width < 64:
         return 0.0
-    step = max(1, width // 512)
+    step = max(1, width // SLIP_PX)
     at = np.linspace(1, height - 2, SLIP_ROWS).astype(int)
-    pairs = luma[np.stack([at, at + 1])][:, :, : width // step * step].astype(np.float32)
+    thin = luma[:, : width // step * step : step]
+    pairs = np.stack([thin[at], thin[at + 1]]).astype(np.float32)
     spectra = np.fft.rfft(pairs - pairs.mean(2, keepdims=True), axis=2)
     cross = spectra[1] * spectra[0].conj()
     correlation = np.fft.irfft((cross / (np.abs(cross) + 1e-3)).sum(0), pairs.shape[2])
@@ -113,5 +116,5 @@ def _columns(small: Image) -> float:
     differ."""
     upper = small[: small.shape[0] * 6 // 10 : 2, ::2].astype(np.float32)
     between = float(upper.mean(0).std(0).mean())
-    within = float(np.median(upper.std(0).mean(1)))
+    within = ranked(upper.std(0).mean(1), 0.5)
     return between / (within + 3.0) if between > COLUMN_LEVELS else 0.0

@@ -91,13 +91,18 @@ def floats(array: object) -> Floats:
     return np.asarray(array, np.float32)
 
 
+def ranked(values: Floats, share: float) -> float:
+    """The value above which ``1 - share`` of the others lie: a quantile without interpolation, far cheaper."""
+    return float(np.sort(values, axis=None)[int(share * (values.size - 1))])
+
+
 def _grain(patches: Image) -> Floats:
     count, side = patches.shape[:2]
     if side < 3:
         return np.zeros(count, np.float32)
-    fine = cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _NOISE).reshape(count, side, side)
-    inner = np.abs(fine[:, 1:-1, 1:-1]).mean((1, 2), dtype=np.float32)
-    return np.asarray(inner * math.sqrt(math.pi / 2) / 6, np.float32)
+    fine = np.abs(cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _NOISE))
+    rows = cv2.reduce(fine[:, 1:-1], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(count, side)
+    return floats(rows[:, 1:-1].mean(1) * math.sqrt(math.pi / 2) / 6)
 
 
 def _patches(luma: Image) -> Image:
