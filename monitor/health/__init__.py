@@ -1,9 +1,9 @@
 """Is the camera itself all right? Cheap statistics per frame, from the decoder's planes at their own resolution and
 from the small picture; no model is asked.
 
-``checks.py`` is the table of what is told, and how. The rest by kind of evidence: ``delivery`` (how frames came),
-``light``, ``colour``, ``detail``, ``pattern``, ``motion``, ``layout``, ``glass``; ``scene`` tells a scene that goes on from a cut,
-``judge`` puts it together."""
+``checks`` is the table of what is told, and how. The rest is by kind of evidence: ``delivery`` (how frames
+came), ``light``, ``colour``, ``detail``, ``codec``, ``pattern``, ``sensor``, ``motion``, ``layout``, ``cover``, ``overlay``.
+``scene`` tells a scene that goes on from a cut, ``past`` is what a stream was like, ``judge`` puts all together."""
 
 from monitor.health.checks import CHECKS, MODES, Check, Mode
 from monitor.health.judge import HealthChecks

@@ -29,7 +29,8 @@ class Codec:
     codec's own grey, or green for want of chroma, above the past."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 2
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 2, False
         self._smooth: Floats | None = None
         self._blank, self._turn, self._last_s = 0.0, 0, 0.0
 

@@ -11,12 +11,11 @@ from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
 from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
 
-LEAST_COLOUR = 2.5
-"""Grey levels (root mean square over the tiles) by which a change of colours must have changed them."""
+LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
+"""Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must
+make; what may be left of it once it is explained; and how long colours must be as before to be so."""
 FRINGE_ALIKE = 0.2
 """Correlation of chroma with the radial gradient of luma under which no rims are measured."""
-SWAP_LEFT, SWAP_OWN, SWAP_S = 0.1, 1.5, 2.0
-"""What may be left of a change once it is explained, and how long colours must be as before to be so."""
 
 
 class Colour:
@@ -26,7 +25,8 @@ class Colour:
     differently, in thousandths (by regression of chroma on the radial gradient of luma)."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 1
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
         self._fringe = Fringe()
         self._swap = Swap()
 
@@ -43,7 +43,7 @@ class Colour:
         return {
             "cast": cast,
             "fading": -float(np.log(spread.mean() + 2.0)),
-            "swapped": self._swap.measure(view, link),
+            "swapped": self._swap.measure(balance, view, link),
             "fringe": self._fringe.measure(view),
         }
 
@@ -55,28 +55,28 @@ class Swap:
     """Red and blue change places from one frame to the next, and are looked for there until they change back."""
 
     def __init__(self) -> None:
-        self._tiles: Floats | None = None
-        self._value = self._alike = 0.0
-        self._apart: Floats | None = None
+        self._balance: Floats | None = None
+        self._usual = 0.0
+        self._value, self._alike = 0.0, 0.0
+        self._before: Floats | None = None
 
-    def measure(self, view: View, link: Link) -> float:
-        before, self._tiles = self._tiles, view.tiles
-        if before is None:
+    def measure(self, balance: Floats, view: View, link: Link) -> float:
+        """``balance``: log red over green of every tile, then log blue over green."""
+        last, self._balance = self._balance, balance
+        if last is None:
             return 0.0
-        plain, exchanged = (
-            float(((view.tiles[:, :, ::2] - t) ** 2).mean()) for t in (before[:, :, ::2], before[:, :, ::-2])
-        )
-        # Green has no part in it: what it changed by is the scene's own.
-        own = float(((view.tiles[:, :, 1] - before[:, :, 1]) ** 2).mean())
-        left = SWAP_LEFT * plain + SWAP_OWN * own
-        if link.goes_on and plain > LEAST_COLOUR**2 + 4.0 * SWAP_OWN * own and exchanged < left:
-            self._value = 0.0 if self._value else 1.0 - exchanged / plain
-            self._apart, self._alike = before[:, :, 0] - before[:, :, 2], -1.0
-        if self._value and self._apart is not None:
-            power = float(np.vdot(self._apart, self._apart)) + 1.0
-            now = float(np.vdot(self._apart, view.tiles[:, :, 0] - view.tiles[:, :, 2])) / power
-            self._alike += (1.0 - math.exp(-view.step_s / SWAP_S)) * (now - self._alike)
-            if self._alike > 0.5:
+        exchanged = np.roll(last, len(last) // 2)
+        plain, left = (float(np.square(balance - b).mean()) for b in (last, exchanged))
+        if link.goes_on and plain > LEAST_SWAP + SWAP_TIMES * self._usual and left < SWAP_LEFT * plain:
+            self._value = 0.0 if self._value else 1.0 - left / plain
+            self._before, self._alike = last, 0.0
+        elif not self._value:
+            self._usual += (1.0 - math.exp(-view.step_s / SWAP_S)) * (plain - self._usual)
+        if self._value and self._before is not None:
+            now = np.roll(self._before, len(last) // 2)
+            nearer = np.square(balance - self._before).mean() < np.square(balance - now).mean()
+            self._alike += (1.0 - math.exp(-view.step_s / SWAP_S)) * (float(nearer) - self._alike)
+            if self._alike > 0.8:
                 self._value = 0.0
         return self._value
 

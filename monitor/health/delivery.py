@@ -27,7 +27,8 @@ class Delivery:
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=STEPS)
         self._irregular = self._repaired = 0.0
-        self.past, self.state, self.every = Past(), NOTHING, 1
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, True
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         frame = view.frame

@@ -33,7 +33,8 @@ class Detail:
     patches. checker: grey levels of a checkerboard of single pixels, over the noise there, in the median patch."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 2
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 2, False
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         sharpness = _sharpness(view.patches, view.levels)

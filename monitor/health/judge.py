@@ -14,12 +14,13 @@ from monitor.events import Fault
 from monitor.health.checks import CHECKS, Check
 from monitor.health.codec import Codec
 from monitor.health.colour import Colour
+from monitor.health.cover import Cover
 from monitor.health.delivery import Delivery
 from monitor.health.detail import Detail
-from monitor.health.glass import Cover, Overlay
 from monitor.health.layout import Layout
 from monitor.health.light import Light
 from monitor.health.motion import Motion
+from monitor.health.overlay import Overlay
 from monitor.health.past import NOTHING, Past
 from monitor.health.pattern import Pattern
 from monitor.health.record import Health, Suspicion
@@ -42,17 +43,19 @@ _PAST = np.array([check.past for check in CHECKS])
 
 class Evidence(Protocol):
     """One kind of evidence. past: what it has learnt; state: what the frame last measured would add to that; every:
-    of how many frames one is measured, what it says in between being what it said."""
+    of how many frames one is measured, what it says in between being what it said. lasting: whether what it has
+    learnt is the camera's own and outlives a cut."""
 
     past: Past
     state: Floats
     every: int
+    lasting: bool
 
     def measure(self, view: View, link: Link) -> Mapping[str, float]:
         """Return statistics by name; NaN where there is no say."""
 
     def restart(self) -> None:
-        """Forget what else it knows of the scene, which is another one; its past is cleared by the caller."""
+        """Forget what else it knows of the scene, which is another one."""
 
 
 class HealthChecks:
@@ -109,7 +112,7 @@ class HealthChecks:
         elif view.time_s - self._broken_s >= UNDECIDED_S:
             self._broken_s = None
             for learner in self._learners:
-                if learner is not self._scene:
+                if not learner.lasting:
                     learner.past.clear()
                 learner.restart()
 
@@ -118,7 +121,7 @@ class Rules:
     """Applies the table to the statistics, with its memory: what was usual, what rose suddenly, what is raised."""
 
     def __init__(self) -> None:
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.lasting = Past(), NOTHING, False
         self._values = np.full((2, len(CHECKS)), np.nan)
         self._went_on = False
         self._sudden_s = np.full(len(CHECKS), -math.inf)

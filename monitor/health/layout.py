@@ -19,7 +19,7 @@ BENDS = (-0.45, -0.3, -0.2, 0.2, 0.25, 0.3, 0.37, 0.45, 0.6)
 FORWARD = tuple(1.06**n for n in range(5))
 """Magnifications from one frame to the next that driving alone may give."""
 LEFT = 0.5
-WORSE = {"flipped": 0.1, "moved": 0.25, "magnified": 0.2, "bent": 0.1}
+WORSE = {"flipped": 0.25, "moved": 0.25, "magnified": 0.2, "bent": 0.1}
 """A layout explains a leap when at most this share of what driving leaves unexplained is left, and when frames are
 then hardly less alike than lately; large moves and magnifications are found less exactly."""
 TEXTURE, LEAST_OVERLAP = 0.5, 0.4
@@ -38,7 +38,8 @@ class Layout:
     laid out so, from when that happened until the layout is what it was."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 1
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
         self._grey: Floats | None = None
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0
@@ -74,7 +75,7 @@ class Layout:
             return False  # hardly anything is left to be laid out
         driving = max(_zoomed(before, target, z) for z in FORWARD)
         best, kind = max(
-            (max(likeness(structure(floats(cv2.flip(before, c))), target) for c in FLIPS), "flipped"),
+            (max(_zoomed(floats(cv2.flip(before, c)), target, z) for c in FLIPS for z in FORWARD), "flipped"),
             (_best_move(before, now), "moved"),
             (max(_zoomed(before, target, z) for z in ZOOMS), "magnified"),
             (max(likeness(structure(_bent(before, k)), target) for k in BENDS), "bent"),

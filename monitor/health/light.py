@@ -21,12 +21,13 @@ SWING, SWING_WINDOW_S, SWINGS = 0.15, 4.0, 3
 
 class Light:
     """black, white: share of pixels at the ends of the range. darkness: log of how many times darker than in the
-    stream's past four fifths of the picture are, or more, with no channel spared. glare: share of the picture
-    that is clipped. swing: size (log gain) of the last turns of a gain that goes up and down all over the
+    stream's past three fifths of the picture are, or more, with no channel spared. glare: share of the picture
+    that is clipped in every channel. swing: size (log gain) of the last turns of a gain that goes up and down all over the
     picture."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 1
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
         self._logs: Floats | None = None
         self._gain = np.zeros(3)
         self._extreme = np.zeros(3)
@@ -42,7 +43,7 @@ class Light:
         if known is not None:
             darker = (known - self.state).reshape(-1, 3)
             # A cast spares a channel.
-            darkness = min(ranked(darker.mean(1), 0.2), SPARED * ranked(darker.min(1), 0.5))
+            darkness = min(ranked(darker.mean(1), 0.4), SPARED * ranked(darker.min(1), 0.5))
         swing = self._swing(view.time_s, logs)
         self._logs = logs
         brightest = cv2.threshold(view.small, CLIPPED - 1, 1, cv2.THRESH_BINARY)[1]
@@ -50,7 +51,7 @@ class Light:
             "black": float(view.levels[BLACK_LUMA]),
             "white": 1.0 - float(view.levels[WHITE_LUMA - 1]),
             "darkness": darkness,
-            "glare": float(cv2.mean(brightest)[1]),
+            "glare": min(cv2.mean(brightest)[:3]),
             "swing": swing,
         }
 

@@ -25,10 +25,11 @@ ALIVE, ALIVE_S, LEAST_ALIVE = 0.5, 0.5, 0.04
 that must."""
 LIVELY, FEWEST_LIVELY = 1.0, 8
 """Grey levels by which a patch must usually change to be missed, and how many must."""
-HELD, HELD_LEVELS, HELD_S, HELD_LEAP = 0.15, 0.3, 2.0, 4.0
+HELD, HELD_LEVELS, HELD_S, HELD_LEAP = 0.15, 0.3, 2.6, 4.0
 """Share of its usual change, or grey levels, under which a patch stands still; for how long it must; how many
 times the usual its last change may have been."""
-SHAKE_S, SHAKE_SIZE = 1.0, (48, 72)
+SHAKE_S, SHAKE_SIZE, SHAKE_FLOOR = 1.0, (48, 72), 0.008
+"""Share of the height by which any camera may jump: less does not count."""
 LOOP_FRAMES, LOOP_SIZE = 400, (12, 18)
 LOOP_CONTRAST = 30.0
 LOOP_FLOOR, LOOP_S = 0.05, 0.7
@@ -40,11 +41,11 @@ class Motion:
     differed from the first of a run of equal ones; blocked_s: the same, where that one was suddenly another
     picture. held: share of the patches that usually change which have stood still since the same moment while
     others go on. loop: log of how much nearer each frame is to the one a fixed number of frames ago than to
-    those beside that one. shake: log of how much the picture jumps (share of its height, a thousandth at
-    least)."""
+    those beside that one. shake: log of how much the picture jumps (share of its height, with a floor)."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 1
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
         self._anchor: tuple[float, Floats] | None = None
         self._same_s = 0.0
         self._leapt = False
@@ -150,7 +151,7 @@ class Shake:
             gain = 1.0 - math.exp(-view.step_s / SHAKE_S)
             # One leap is no shaking.
             self._level += gain * (min(jump, 4.0 * self._level + 0.15) - self._level)
-        return math.log(self._level / SHAKE_SIZE[0] + 1e-3)
+        return math.log(self._level / SHAKE_SIZE[0] + SHAKE_FLOOR)
 
 
 def _fingerprint(grey: Floats) -> Floats:
@@ -165,6 +166,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._ring = np.zeros((LOOP_FRAMES, LOOP_SIZE[0] * LOOP_SIZE[1]), np.float32)
+        self._powers = np.zeros(LOOP_FRAMES, np.float32)
         self._nearer = np.zeros(LOOP_FRAMES, np.float32)
         self._count = 0
 
@@ -173,11 +175,11 @@ class Loop:
         known = min(self._count, LOOP_FRAMES)
         value = 0.0
         if known > 4:
-            # Fingerprints are all of one length, so that their products tell how far they are apart.
-            products = self._ring[:known] @ now.ravel()
-            by_lag = np.empty(known, np.float32)  # the first is the frame before this one
-            by_lag[(self._count - 1 - np.arange(known)) % LOOP_FRAMES] = products
-            by_lag = LOOP_CONTRAST * np.sqrt(np.maximum(2.0 - 2.0 * by_lag, 0.0))
+            ring = self._ring[:known]
+            apart = self._powers[:known] + float(np.vdot(now, now)) - 2.0 * (ring @ now.ravel())
+            by_lag: Floats = np.empty(known, np.float32)  # the first is the frame before this one
+            by_lag[(self._count - 1 - np.arange(known)) % LOOP_FRAMES] = apart
+            by_lag = floats(LOOP_CONTRAST * np.sqrt(np.maximum(by_lag, 0.0)))
             beside = np.minimum(by_lag[:-2], by_lag[2:])
             nearer = np.log((beside + LOOP_FLOOR) / (by_lag[1:-1] + LOOP_FLOOR))
             gain = np.float32(1.0 - math.exp(-view.step_s / LOOP_S))
@@ -185,6 +187,7 @@ class Loop:
             level += gain * (nearer - level)
             value = float(level.max())
         self._ring[self._count % LOOP_FRAMES] = now
+        self._powers[self._count % LOOP_FRAMES] = np.vdot(now, now)
         self._count += 1
         return value
 

@@ -19,7 +19,7 @@ many."""
 STRIPES = slice(4, 26)
 """Stripes over the height that are looked for."""
 STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
-SLIP_ROWS, SLIP_PX, SLIP_EVERY = 16, 320, 4
+SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_EVERY = 16, 512, 4, 4
 BAR_LUMA = 24.0
 COLUMN_LEVELS = 35.0
 
@@ -27,11 +27,12 @@ COLUMN_LEVELS = 35.0
 class Pattern:
     """stripes: amplitude (log of the light) of a single wave over the rows that changes within ``STRIPE_LAG_S``.
     slip: pixels by which each row begins later than the one above. bars: share of the width that is black from
-    top to bottom at both sides. columns: how much more the columns of the upper picture differ than what is in
+    top to bottom at both sides, above the stream's past. columns: how much more the columns of the upper picture differ than what is in
     them."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 2
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 2, True
         self._rows: deque[tuple[float, Floats]] = deque()
         self._stripes = self._slip = 0.0
         self._turn = 0
@@ -40,10 +41,12 @@ class Pattern:
         if self._turn % SLIP_EVERY == 0:
             self._slip = _slip(view.frame.luma)
         self._turn += 1
+        bars, known = _bars(view.grey), self.past.known
+        self.state = np.array([bars], np.float32)
         return {
             "stripes": self._follow_stripes(view),
             "slip": self._slip,
-            "bars": _bars(view.grey),
+            "bars": bars - (float(known[0]) if known is not None else 0.0),
             "columns": _columns(view.small),
         }
 
@@ -85,21 +88,22 @@ def _wave(change: Floats) -> float:
 
 
 def _slip(luma: Image) -> float:
-    """By how many pixels each row is shifted against the row above: phase correlation over pairs of rows."""
+    """By how many pixels each row is shifted against the row above: phase correlation over pairs of rows, some
+    rows apart since a slip may be less than a pixel."""
     height, width = luma.shape
-    if height < SLIP_ROWS or width < 64:
+    if height < 2 * SLIP_ROWS or width < 64:
         return 0.0
-    step = max(1, width // SLIP_PX)
-    at = np.linspace(1, height - 2, SLIP_ROWS).astype(int)
-    thin = luma[:, : width // step * step : step]
-    pairs = np.stack([thin[at], thin[at + 1]]).astype(np.float32)
+    at = np.linspace(1, height - SLIP_APART - 2, SLIP_ROWS).astype(int)
+    left = max(0, (width - SLIP_PX) // 2)
+    middle = luma[:, left : left + SLIP_PX]
+    pairs = np.stack([middle[at], middle[at + SLIP_APART]]).astype(np.float32)
     spectra = np.fft.rfft(pairs - pairs.mean(2, keepdims=True), axis=2)
     cross = spectra[1] * spectra[0].conj()
     correlation = np.fft.irfft((cross / (np.abs(cross) + 1e-3)).sum(0), pairs.shape[2])
     place = int(correlation.argmax())
     if correlation[place] < max(0.15 * SLIP_ROWS, 3.0 * correlation[0]):
         return 0.0
-    return float(abs(place if place <= pairs.shape[2] // 2 else place - pairs.shape[2]))
+    return float(min(place, pairs.shape[2] - place)) / SLIP_APART
 
 
 def _bars(grey: Floats) -> float:
@@ -115,6 +119,9 @@ def _columns(small: Image) -> float:
     """Colour bars: deviation between the columns of the upper 60 %, over that within them; 0 where they hardly
     differ."""
     upper = small[: small.shape[0] * 6 // 10 : 2, ::2].astype(np.float32)
+    upper = upper[:, upper.max((0, 2)) >= BAR_LUMA]  # a picture between bars has none of colour
+    if upper.shape[1] < small.shape[1] // 8:
+        return 0.0
     between = float(upper.mean(0).std(0).mean())
     within = ranked(upper.std(0).mean(1), 0.5)
     return between / (within + 3.0) if between > COLUMN_LEVELS else 0.0

@@ -46,7 +46,7 @@ class Scene:
         self._recent = 1.0
         self._last: Floats | None = None
         self.resumed = False
-        self.past, self.state = Past(), NOTHING
+        self.past, self.state, self.lasting = Past(), NOTHING, True
 
     def link(self, view: View) -> Link:
         now = structure(view.grey)

@@ -11,13 +11,13 @@ import numpy as np
 from engines.frames import Image
 from monitor.health.past import NOTHING, Past
 from monitor.health.scene import Link
-from monitor.health.view import Floats, View
+from monitor.health.view import Floats, View, floats
 
 PARTS, PART_PX = 8, 16
 """Stretches of a line, and their length, of which all but one must show it."""
 LINE_LEVELS, LINE_S, LINE_REACH = 25.0, 0.5, 120
 """Grey levels by which a line differs from what is a hundred-and-twentieth of the picture beside it."""
-DOT_LEVELS, DOT_S, DOT_SHARE = 50, 1.0, 0.6
+DOT_LEVELS, DOT_S, DOT_SHARE = 60, 1.6, 0.6
 DOT_SIZE, LINE_SIZE, DOT_FEWEST = 4, 3, 3e-4
 """Largest extent of a dot, and largest width of a line, in pixels of the thinned picture; share of it that must
 stay to be looked at."""
@@ -32,11 +32,13 @@ class Sensor:
     cracks and letters. All above the stream's past. Columns, dots and rows take turns, one a frame."""
 
     def __init__(self) -> None:
-        self.past, self.state, self.every = Past(), NOTHING, 1
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, True
         self._turn = 0
         self._seen_s = np.full(3, -math.inf)
         self._lines: list[Floats | None] = [None, None]
         self._dots: Floats | None = None
+        self._looks = 0
         self._counts = np.zeros(3, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
@@ -70,8 +72,11 @@ class Sensor:
         apart = cv2.absdiff(thin, cv2.medianBlur(thin, 3))
         now = cv2.threshold(apart, DOT_LEVELS, 1, cv2.THRESH_BINARY)[1]
         if self._dots is None or self._dots.shape != now.shape:
-            self._dots = np.zeros(now.shape, np.float32)
-        cv2.accumulateWeighted(now, self._dots, 1.0 - math.exp(-step_s / DOT_S))
+            self._dots, self._looks = np.zeros(now.shape, np.float32), 0
+        # A plain mean at first: what has always been there is known as such from the beginning.
+        self._looks += 1
+        gain = max(1.0 - math.exp(-step_s / DOT_S), 1.0 / self._looks)
+        cv2.accumulateWeighted(now, self._dots, gain)
         self._counts[1:] = 0.0
         steady = cv2.threshold(self._dots, DOT_SHARE, 1, cv2.THRESH_BINARY)[1].astype(np.uint8)
         if cv2.countNonZero(steady) < DOT_FEWEST * now.size:
@@ -84,8 +89,10 @@ class Sensor:
         extent, area = parts[1:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1], parts[1:, cv2.CC_STAT_AREA]
         small, thin_line = extent.max(1) <= DOT_SIZE, extent.min(1) <= LINE_SIZE
         per_million = 1e6 / now.size
-        self._counts[1] = per_million * float(area[small].sum())
-        self._counts[2] = per_million * float(area[~small & ~thin_line].sum())
+        marks = per_million * float(area[~small & ~thin_line].sum())
+        # Cracks come in pieces of all sizes, the sensor's dots do not.
+        self._counts[1] = max(0.0, per_million * float(area[small].sum()) - 4.0 * marks)
+        self._counts[2] = marks
 
 
 def _lines(luma: Image, axis: int) -> Floats:
@@ -97,8 +104,8 @@ def _lines(luma: Image, axis: int) -> Floats:
     for at in ((np.arange(PARTS) + 0.5) * length / PARTS - deep / 2).astype(int):
         part = luma[at : at + deep] if axis == 0 else luma[:, at : at + deep]
         parts.append(cv2.reduce(part, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(1, -1))
-    means = np.concatenate(parts)
-    reach = max(2, width // LINE_REACH)
+    means = floats(np.concatenate(parts))
+    reach = 2 * max(1, width // (2 * LINE_REACH))  # even: a mosaic of colours has no lines
     middle, left, right = means[:, reach:-reach], means[:, : -2 * reach], means[:, 2 * reach :]
     lighter = _second_least(middle - np.maximum(left, right))
     darker = _second_least(np.minimum(left, right) - middle)
@@ -109,8 +116,8 @@ def _lines(luma: Image, axis: int) -> Floats:
 
 def _second_least(rows: Floats) -> Floats:
     """The second smallest of each column; a sort takes ten times as long."""
-    least, second = np.minimum(rows[0], rows[1]), np.maximum(rows[0], rows[1])
+    least, second = floats(np.minimum(rows[0], rows[1])), floats(np.maximum(rows[0], rows[1]))
     for row in rows[2:]:
-        second = np.minimum(second, np.maximum(least, row))
-        least = np.minimum(least, row)
+        second = floats(np.minimum(second, np.maximum(least, row)))
+        least = floats(np.minimum(least, row))
     return second

@@ -1,0 +1,94 @@
+"""Something in front of the lens: parts of the picture went dark, flat and still, or nothing is left to see."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
+
+COVERED_SHARE = 0.2
+WHOLLY_COVERED = 0.75
+FEATURELESS = 2.5
+"""Contrast in grey levels under which a patch shows nothing."""
+DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
+FEWEST_TEXTURED = 8
+"""Patches with texture that a stream must have shown before their loss can mean anything."""
+ACTIVITY_S = 0.5
+LEAP, LEAP_S = 1.5, 2.0
+"""A patch leaps when its mean changes by more than this many times what is usual there; remembered so long."""
+
+
+class Cover:
+    """covered: share of the picture's textured patches that went flat and still. featureless: share of all that
+    are flat, which needs no past."""
+
+    def __init__(self) -> None:
+        self._mean: Floats | None = None
+        self._activity: Floats | None = None
+        self._cover: NDArray[np.bool_] | None = None
+        self._leap: Floats = np.zeros(PATCH_ROWS * PATCH_COLUMNS, np.float32)
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        featureless = float((view.contrast < FEATURELESS).mean())
+        return {"covered": self._covered(view), "featureless": featureless}
+
+    def restart(self) -> None:
+        self._cover = None
+
+    def _covered(self, view: View) -> float:
+        """Activity is that of a patch's mean, which blur leaves alone; a car that stops keeps its texture; only
+        a cover takes both."""
+        mean, contrast = view.mean, view.contrast
+        self.state = self._update(mean, contrast, view.step_s)
+        past = self.past.known
+        if past is None:
+            return 0.0
+        textured = past[1] > 5.0
+        if textured.sum() < FEWEST_TEXTURED:
+            return 0.0
+        assert self._activity is not None
+        flat = textured & (contrast < 0.4 * past[1])
+        darker = past[0] - mean > DARKER_LEVELS
+        if self._cover is not None:
+            # A cover that has been seen stays until half of it is gone, however the scene behind it changes.
+            kept = float((flat & darker)[self._cover].mean())
+            self._cover = self._cover if kept >= 0.5 else None
+            return max(COVERED_SHARE, kept * float(textured.mean())) if kept >= 0.5 else 0.0
+        hidden = flat & (self._activity < 0.4 * past[2])
+        # Sky and road that come into view are flat and still too, but not darker than what they replace; a
+        # cover in front of the lens is, unless it hides nearly everything.
+        dark = hidden & darker
+        share, dark_share = float(hidden.sum() / textured.sum()), float(dark.sum() / textured.sum())
+        if share >= WHOLLY_COVERED:
+            return share
+        # What is not behind the cover must look as it did and go on moving: else the scene changed, or the
+        # car stands.
+        rest = textured & ~dark
+        leapt = ranked(self._leap[~dark], 0.25) > LEAP  # after a cut, hardly a patch has not
+        same = not leapt and ranked(np.abs(past[0] - mean)[rest], 0.5) < REST_LEVELS
+        alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
+        if not (same and alive):
+            return 0.0
+        self._cover = dark if dark_share >= COVERED_SHARE else None
+        return dark_share
+
+    def _update(self, mean: Floats, contrast: Floats, step_s: float) -> Floats:
+        """Return mean, contrast and activity of each patch (3 × patches)."""
+        moved = np.abs(mean - self._mean) if self._mean is not None else np.zeros_like(mean)
+        if self.past.value is not None:
+            # A cover comes with one great leap, which must not pass for liveliness in the seconds after it.
+            usual = 2.0 * self.past.value[2] + 0.5
+            faded = self._leap * np.float32(math.exp(-step_s / LEAP_S))
+            self._leap = np.asarray(np.maximum(moved / usual, faded), np.float32)
+            moved = np.minimum(moved, usual)
+        gain = np.float32(1.0 - math.exp(-step_s / ACTIVITY_S))
+        self._activity = moved if self._activity is None else self._activity + gain * (moved - self._activity)
+        self._mean = mean
+        return np.stack([mean, contrast, self._activity])

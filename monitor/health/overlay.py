@@ -1,0 +1,219 @@
+"""Something on the glass or over the picture: from one frame to the next it is there, and it stays while the scene
+moves on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import SMALL, TILES, Floats, View, floats, ranked
+
+STEP_TIMES, STEP_LEVELS, STEP_SHARE = 3.5, 3.0, 0.08
+"""A tile changes in one step when it changes by so many times the usual, and so many grey levels more; a share
+of the tiles must, at once."""
+CALM_TIMES, CALM_LEVELS, CALM_SHARE = 2.0, 1.0, 0.3
+"""Times the usual change, and grey levels more, that a tile may change by in the frames beside the step; share of
+the stepped tiles that must be so calm: they are the ones that are followed."""
+REST_SHARE, WHOLE_SHARE = 0.1, 0.85
+"""Share of the picture that a step must leave as it is, or else change at once."""
+LARGE_SHARE, PIECES = 0.3, 3
+"""What is smaller and in fewer pieces may be a lorry beside the car."""
+ADDED, MORE, LESS, STRENGTH = 0.8, 1.2, 0.4, 12.0
+"""Structure that came, and all that is there now, over what was there: more is something new, less is a lid.
+Power that structure must have, in grey levels squared: a codec changes as much, but weakly."""
+LID_LEVELS, LIGHT_LEVELS = 12.0, 15.0
+"""Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
+PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
+SETTLE_S, TRACE_S = 1.2, 0.5
+STAYS, KEPT, STILL = 0.7, 0.3, 0.45
+"""How alike what came must stay, first and later; and the share of the usual change that a lid, or what covers all,
+may leave."""
+KINDS = ("overlay", "flare", "panel")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A change of the picture within one frame.
+
+    tiles: where it was sudden. change, picture: the structure that came, and all that is there now. trace, dark: the
+    structure and the light of the tiles just before. lit: by how much the tiles rose.
+    """
+
+    time_s: float
+    tiles: NDArray[np.bool_]
+    change: Floats
+    picture: Floats
+    trace: Floats
+    dark: Floats
+    lit: Floats
+    kind: str
+    flat: bool
+    whole: bool
+
+
+class Overlay:
+    """overlay: share of the picture on which, from one frame to the next, structure came or went that stays so while
+    the rest is as it was. flare: the same for light without structure. panel: for a rectangle inside the picture,
+    as a menu is."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
+        self._grey: Floats | None = None
+        self._fine: Floats = np.zeros(SMALL, np.float32)
+        self._trace: Floats = np.zeros(SMALL, np.float32)
+        self._light: Floats = np.zeros(TILES, np.float32)
+        self._stir: Floats = np.ones(TILES, np.float32)
+        self._step: Step | None = None
+        self._settled = self._seen = False
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        fine = structure(view.grey)
+        grey, before = self._grey, self._fine
+        self._grey, self._fine = view.grey, fine
+        if grey is None:
+            self._trace, self._light = fine, tiled(view.grey)
+            return dict.fromkeys(KINDS, 0.0)
+        moved = view.grey - grey
+        earlier, self.state = self.state, tiled(np.abs(moved))
+        usual = self.past.known
+        if usual is not None and earlier.size:
+            self._settle(usual)
+            if not self._seen:
+                self._step = self._stepped(view.time_s, moved, earlier, usual, before) or self._step
+            gain = np.float32(1.0 - math.exp(-view.step_s / TRACE_S))
+            self._stir = self._stir + gain * (self.state / (usual + 0.3) - self._stir)
+            self._trace = self._trace + gain * (fine - self._trace)
+            self._light = self._light + gain * (tiled(view.grey) - self._light)
+        share = self._stays(view.time_s)
+        kind = "" if self._step is None else self._step.kind
+        return {name: share if name == kind else 0.0 for name in KINDS}
+
+    def restart(self) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        self._step, self._settled, self._seen = None, False, False
+
+    def _settle(self, usual: Floats) -> None:
+        """A step is over with one frame; what goes on changing is the scene."""
+        if self._step is None or self._settled:
+            return
+        self._settled = True
+        if float(_calm(self.state, usual)[self._step.tiles].mean()) < 0.5:
+            self._drop()
+
+    def _stepped(
+        self, time_s: float, moved: Floats, earlier: Floats, usual: Floats, before: Floats
+    ) -> Step | None:
+        """The step that this frame is, if it is one that something on the glass may have made."""
+        stepped = self.state > np.maximum(STEP_TIMES * usual, usual + STEP_LEVELS)
+        share = float(stepped.mean())
+        tiles = stepped & _calm(earlier, usual)
+        if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum():
+            return None
+        change = self._fine - before
+        was = tiled(before * before)[tiles] + 1.0
+        came, now = (ranked(tiled(a * a)[tiles] / was, 0.5) for a in (change, self._fine))
+        lit, strength = tiled(moved), ranked(tiled(change * change)[tiles], 0.5)
+        pieces = cv2.connectedComponents(stepped.astype(np.uint8))[0] - 1
+        # After a cut only the car's own bonnet, below, or an empty sky may look the same.
+        rest = ~stepped & (tiled(np.abs(before)) > 1.0) & (self.state < 2.0 * usual + 0.5)
+        local = float(rest[:-2].mean()) > REST_SHARE * (1.0 - share) and (
+            share > LARGE_SHARE or pieces >= PIECES
+        )
+        whole = share > WHOLE_SHARE
+        flat = now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
+        added = came > ADDED and now > MORE and strength > STRENGTH
+        rose = moved[_pixels(tiles)]
+        light = came < ADDED and float((rose > -2.0).mean()) > 0.98 and float(rose.mean()) > LIGHT_LEVELS
+        if not (light or (local and (added or flat)) or (whole and came > ADDED)):
+            return None
+        self._settled = False
+        kind = "flare" if light else "panel" if local and added and _panel(moved) else "overlay"
+        return Step(
+            time_s,
+            tiles,
+            change,
+            self._fine,
+            self._trace,
+            self._light,
+            lit,
+            kind,
+            flat and local,
+            whole and not local,
+        )
+
+    def _stays(self, time_s: float) -> float:
+        """Share of the picture under the step, once and as long as what came is found again."""
+        step = self._step
+        if step is None or (not self._seen and time_s - step.time_s < SETTLE_S):
+            return 0.0
+        still = ranked(self._stir[step.tiles], 0.5) < STILL
+        if step.kind == "flare":
+            alike = ranked(floats((self._light - step.dark) / np.maximum(step.lit, 1.0))[step.tiles], 0.5)
+        elif step.flat:
+            alike = float(still)
+        else:
+            alike = _alike(self._trace - step.trace, step.change, step.tiles)
+            if not self._seen:
+                alike = min(alike, _alike(self._trace, step.picture, step.tiles))
+            if step.whole and not still:
+                alike = 0.0
+        if alike < (KEPT if self._seen else STAYS):
+            self._drop()
+            return 0.0
+        self._seen = True
+        return float(step.tiles.mean())
+
+
+def structure(grey: Floats) -> Floats:
+    """The finer structure of a small picture."""
+    return floats(cv2.blur(grey, (3, 3)) - cv2.blur(grey, (15, 15)))
+
+
+def tiled(picture: Floats) -> Floats:
+    """Means of the tiles."""
+    return floats(cv2.resize(picture, TILES[::-1], interpolation=cv2.INTER_AREA))
+
+
+def _calm(change: Floats, usual: Floats) -> NDArray[np.bool_]:
+    return np.asarray(change < CALM_TIMES * usual + CALM_LEVELS, np.bool_)
+
+
+def _pixels(tiles: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The tiles' pixels."""
+    high, wide = SMALL[0] // TILES[0], SMALL[1] // TILES[1]
+    return tiles.repeat(high, 0).repeat(wide, 1)
+
+
+def _alike(a: Floats, b: Floats, tiles: NDArray[np.bool_]) -> float:
+    """Correlation of two structures in the median of some tiles."""
+    like = tiled(a * b) / np.sqrt(tiled(a * a) * tiled(b * b) + 0.01)
+    return ranked(like[tiles], 0.5)
+
+
+def _panel(moved: Floats) -> bool:
+    """Whether what changed is a rectangle that touches no border of the picture, and little else."""
+    changed = np.abs(moved) > PANEL_LEVELS
+    (top, bottom), (left, right) = _span(changed.mean(1)), _span(changed.mean(0))
+    inside = top > 0 and left > 0 and bottom < moved.shape[0] and right < moved.shape[1]
+    box = changed[top:bottom, left:right]
+    alone = float(box.sum()) > PANEL_ALONE * float(changed.sum())
+    return bool(inside and alone and box.size > PANEL_LEAST * moved.size and float(box.mean()) > PANEL_FILLED)
+
+
+def _span(profile: Floats) -> tuple[int, int]:
+    """Beginning and end of the longest run of what is near its maximum, over gaps as between lines of writing."""
+    near = (profile > 0.4 * profile.max()).astype(np.uint8)[None]
+    closed = cv2.morphologyEx(np.pad(near, ((0, 0), (4, 4))), cv2.MORPH_CLOSE, np.ones((1, 5), np.uint8))
+    edges = np.flatnonzero(np.diff(closed[0, 3:-3].astype(np.int8)))
+    begins, ends = edges[::2], edges[1::2]
+    longest = int((ends - begins).argmax())
+    return int(begins[longest]), int(ends[longest])
