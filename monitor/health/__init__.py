@@ -2,7 +2,8 @@
 from the small picture; no model is asked.
 
 ``checks`` is the table of what is told, and how. The rest is by kind of evidence: ``delivery`` (how frames
-came), ``light``, ``colour``, ``detail``, ``codec``, ``pattern``, ``sensor``, ``motion``, ``layout``, ``cover``, ``overlay``.
+came), ``light``, ``colour``, ``detail``, ``codec``, ``pattern``, ``sensor``, ``stillness``, ``motion``,
+``layout``, ``cover``, ``overlay``.
 ``scene`` tells a scene that goes on from a cut, ``past`` is what a stream was like, ``judge`` puts all together."""
 
 from monitor.health.checks import CHECKS, MODES, Check, Mode

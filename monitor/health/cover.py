@@ -36,7 +36,7 @@ class Cover:
         self.every, self.lasting = 1, False
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
-        featureless = float((view.contrast < FEATURELESS).mean())
+        featureless = float((view.contrast < FEATURELESS).mean()) if view.whole_patches else np.nan
         return {"covered": self._covered(view), "featureless": featureless}
 
     def restart(self) -> None:

@@ -26,6 +26,7 @@ from monitor.health.pattern import Pattern
 from monitor.health.record import Health, Suspicion
 from monitor.health.scene import Link, Scene
 from monitor.health.sensor import Sensor
+from monitor.health.stillness import Stillness
 from monitor.health.view import Floats, View, look
 
 SUDDEN_S = 1.0
@@ -65,7 +66,7 @@ class HealthChecks:
         self._scene = Scene()
         self._cover = Cover()
         self.evidence: tuple[Evidence, ...] = (
-            Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Motion(), Layout(), self._cover, Overlay()
+            Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Stillness(), Motion(), Layout(), self._cover, Overlay()
         )  # fmt: skip
         self._rules = Rules()
         self._learners = (*self.evidence, self._rules, self._scene)

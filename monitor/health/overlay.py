@@ -20,8 +20,9 @@ of the tiles must, at once."""
 CALM_TIMES, CALM_LEVELS, CALM_SHARE = 2.0, 1.0, 0.3
 """Times the usual change, and grey levels more, that a tile may change by in the frames beside the step; share of
 the stepped tiles that must be so calm: they are the ones that are followed."""
-REST_SHARE, WHOLE_SHARE = 0.1, 0.85
-"""Share of the picture that a step must leave as it is, or else change at once."""
+REST_SHARE, WHOLE_SHARE = 0.3, 0.85
+"""Share of what a step does not change that must be just as it was, textured as it is; or else share of the picture
+that it must change."""
 LARGE_SHARE, PIECES = 0.3, 3
 """What is smaller and in fewer pieces may be a lorry beside the car."""
 ADDED, MORE, LESS, STRENGTH = 0.8, 1.2, 0.4, 12.0
@@ -31,9 +32,9 @@ LID_LEVELS, LIGHT_LEVELS = 12.0, 15.0
 """Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
 PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
 SETTLE_S, TRACE_S = 1.2, 0.5
-STAYS, KEPT, STILL = 0.7, 0.3, 0.45
-"""How alike what came must stay, first and later; and the share of the usual change that a lid, or what covers all,
-may leave."""
+STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.15
+"""How alike what came must stay, first and later; the share of the usual change that a lid may leave, and what
+covers all of the picture: the next scene of a cut may be a calm one."""
 KINDS = ("overlay", "flare", "panel")
 
 
@@ -155,16 +156,16 @@ class Overlay:
         step = self._step
         if step is None or (not self._seen and time_s - step.time_s < SETTLE_S):
             return 0.0
-        still = ranked(self._stir[step.tiles], 0.5) < STILL
+        stir = ranked(self._stir[step.tiles], 0.5)
         if step.kind == "flare":
             alike = ranked(floats((self._light - step.dark) / np.maximum(step.lit, 1.0))[step.tiles], 0.5)
         elif step.flat:
-            alike = float(still)
+            alike = float(stir < STILL)
         else:
             alike = _alike(self._trace - step.trace, step.change, step.tiles)
             if not self._seen:
                 alike = min(alike, _alike(self._trace, step.picture, step.tiles))
-            if step.whole and not still:
+            if step.whole and stir > DEAD:
                 alike = 0.0
         if alike < (KEPT if self._seen else STAYS):
             self._drop()

@@ -19,14 +19,15 @@ many."""
 STRIPES = slice(4, 26)
 """Stripes over the height that are looked for."""
 STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
-SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_EVERY = 16, 512, 4, 4
+SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_WHITE = 48, 256, 3, 0.7
+SLIP_EVERY, SLIP_S = 2, 1.0
 BAR_LUMA = 24.0
 COLUMN_LEVELS = 35.0
 
 
 class Pattern:
     """stripes: amplitude (log of the light) of a single wave over the rows that changes within ``STRIPE_LAG_S``.
-    slip: pixels by which each row begins later than the one above. bars: share of the width that is black from
+    slip: share of the latest looks at which each row began later than the one above. bars: share of the width that is black from
     top to bottom at both sides, above the stream's past. columns: how much more the columns of the upper picture differ than what is in
     them."""
 
@@ -34,12 +35,14 @@ class Pattern:
         self.past, self.state = Past(), NOTHING
         self.every, self.lasting = 2, True
         self._rows: deque[tuple[float, Floats]] = deque()
-        self._stripes = self._slip = 0.0
+        self._stripes = self._slip = self._looked_s = 0.0
         self._turn = 0
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         if self._turn % SLIP_EVERY == 0:
-            self._slip = _slip(view.frame.luma)
+            weight = 1.0 - math.exp(-(view.time_s - self._looked_s) / SLIP_S)
+            self._slip += weight * (float(_slips(view.frame.luma)) - self._slip)
+            self._looked_s = view.time_s
         self._turn += 1
         bars, known = _bars(view.grey), self.past.known
         self.state = np.array([bars], np.float32)
@@ -87,23 +90,30 @@ def _wave(change: Floats) -> float:
     return float(together[peak]) if alone and agreed else 0.0
 
 
-def _slip(luma: Image) -> float:
-    """By how many pixels each row is shifted against the row above: phase correlation over pairs of rows, some
-    rows apart since a slip may be less than a pixel."""
+def _slips(luma: Image) -> bool:
+    """Whether rows are shifted against those above them, alike in both halves of the picture.
+
+    Lines of the road are shifted too, but to the left on one side and to the right on the other. Rows are
+    compared some rows apart, since a slip may be less than a pixel."""
     height, width = luma.shape
-    if height < 2 * SLIP_ROWS or width < 64:
-        return 0.0
+    if height < 2 * SLIP_ROWS or width < 128:
+        return False
     at = np.linspace(1, height - SLIP_APART - 2, SLIP_ROWS).astype(int)
-    left = max(0, (width - SLIP_PX) // 2)
-    middle = luma[:, left : left + SLIP_PX]
-    pairs = np.stack([middle[at], middle[at + SLIP_APART]]).astype(np.float32)
-    spectra = np.fft.rfft(pairs - pairs.mean(2, keepdims=True), axis=2)
-    cross = spectra[1] * spectra[0].conj()
-    correlation = np.fft.irfft((cross / (np.abs(cross) + 1e-3)).sum(0), pairs.shape[2])
+    wide = min(SLIP_PX, width // 2)
+    lefts = [int((n + 0.5) * width / 2 - wide / 2) for n in range(2)]
+    shifts = [_shift(luma[at, x : x + wide], luma[at + SLIP_APART, x : x + wide]) for x in lefts]
+    return abs(shifts[0] - shifts[1]) <= 1 and min(abs(shift) for shift in shifts) >= 2
+
+
+def _shift(rows: Image, below: Image) -> int:
+    """By how many pixels ``below`` is best shifted to be like ``rows``; correlation between plain and phase
+    correlation, over all rows together."""
+    pairs = np.diff(np.stack([rows, below]).astype(np.float32), axis=2)
+    first, second = np.fft.rfft(pairs, axis=2)
+    cross = second * first.conj()
+    correlation = np.fft.irfft((cross / (np.abs(cross) ** SLIP_WHITE + 1e-3)).sum(0), pairs.shape[2])
     place = int(correlation.argmax())
-    if correlation[place] < max(0.15 * SLIP_ROWS, 3.0 * correlation[0]):
-        return 0.0
-    return float(min(place, pairs.shape[2] - place)) / SLIP_APART
+    return place if place <= pairs.shape[2] // 2 else place - pairs.shape[2]
 
 
 def _bars(grey: Floats) -> float:

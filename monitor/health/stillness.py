@@ -1,0 +1,144 @@
+"""What should move and does not: all of the picture, or part of it.
+
+A camera that freezes stops from one frame to the next; a car that stops slows down first."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.frames import Image
+from monitor.health.past import NOTHING, Past
+from monitor.health.scene import Link
+from monitor.health.view import Floats, View, floats, ranked
+
+STILL_LEVELS, BLOCKED_LEVELS, STILL_PATCH = 0.7, 1.0, 4.0
+"""Grey levels by which a re-encoded frozen picture may differ from its first frame: in the mean block; in that of a
+picture that was suddenly another one; and in any patch."""
+QUIET_LEVELS, QUIET, CALM_FRAMES = 0.3, 0.6, 9
+"""A frozen picture has no fresh noise: its calmest patches change by less than this, or than this share of what is
+usual there, in the median of so many frames."""
+PACE, PACE_S = 0.35, 0.6
+"""Share of the usual change that there was, so lately, before a picture froze."""
+ALIVE, ALIVE_S, LEAST_ALIVE = 0.5, 0.5, 0.04
+"""Share of its usual change by which a patch shows that the camera is alive, how lately, and the share of patches
+that must."""
+LIVELY, FEWEST_LIVELY = 1.0, 8
+"""Grey levels by which a patch must usually change to be missed, and how many must."""
+HELD, HELD_LEVELS, HELD_S = 0.15, 0.3, 2.6
+"""Share of its usual change, or grey levels, under which a patch stands still; for how long it must."""
+HELD_PACE, HELD_LEAP = 0.4, 4.0
+"""Times the usual change that the last one of a held patch may have been: less slowed down, more was covered."""
+
+
+class Stillness:
+    """identical_s: seconds for which pictures have been the same bit for bit. still_s: since the picture last differed
+    from the first of a run of equal ones that began at once; blocked_s: the same, where that one was suddenly another
+    picture. held: share of the patches that usually change which have stood still since the same moment while others
+    go on."""
+
+    def __init__(self) -> None:
+        self.past, self.state = Past(), NOTHING
+        self.every, self.lasting = 1, False
+        self._patches: Image | None = None
+        self._anchor: tuple[float, Floats] | None = None
+        self._same_s = 0.0
+        self._leapt, self._abrupt = False, True
+        self._calm: deque[float] = deque(maxlen=CALM_FRAMES)
+        self._paces: deque[tuple[float, float]] = deque()
+        self._moved_s: NDArray[np.float64] = np.zeros(0)
+        self._alive_s: NDArray[np.float64] = np.zeros(0)
+        self._last: NDArray[np.float64] = np.zeros(0)
+
+    def measure(self, view: View, link: Link) -> dict[str, float]:
+        moved, usual = self._changes(view), self.past.known
+        known = bool(np.isfinite(moved).all())
+        calmest = ranked(moved, 0.25)
+        limit = QUIET_LEVELS if usual is None else max(QUIET_LEVELS, QUIET * float(usual[0]))
+        self._calm.append(calmest)
+        quiet = not sorted(self._calm)[len(self._calm) // 2] > limit
+        self._same_s = self._same_s + view.step_s if known and not moved.any() else 0.0
+        self.state = np.concatenate([[calmest], moved]).astype(np.float32) if known else NOTHING
+        still_s = self._still(view, link, quiet)
+        self._note_pace(view.time_s, moved, usual)
+        return {
+            "identical_s": self._same_s,
+            "still_s": 0.0 if self._leapt else max(self._same_s, still_s if self._abrupt else 0.0),
+            "blocked_s": still_s if self._leapt else 0.0,
+            "held": self._held(view.time_s, moved, usual, view.frame.key),
+        }
+
+    def restart(self) -> None:
+        self._anchor = None
+
+    def _changes(self, view: View) -> Floats:
+        """Mean absolute change of each patch since the frame before."""
+        before, self._patches = self._patches, view.patches
+        count = len(view.patches)
+        if before is None or before.shape != view.patches.shape:
+            return np.full(count, np.nan, np.float32)
+        change = cv2.absdiff(before.reshape(count, -1), view.patches.reshape(count, -1))
+        return floats(cv2.reduce(change, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
+
+    def _note_pace(self, time_s: float, moved: Floats, usual: Floats | None) -> None:
+        """How fast the scene goes by, against what is usual: 1 where that is not known."""
+        pace = 1.0 if usual is None else float(moved.mean() / (usual[1:].mean() + 0.1))
+        self._paces.append((time_s, pace))
+        while self._paces[0][0] < time_s - PACE_S:
+            self._paces.popleft()
+
+    def _still(self, view: View, link: Link, quiet: bool) -> float:
+        """By means of blocks, which a codec hardly touches when it sends the same picture again."""
+        anchor, blocks = self._anchor, _blocks(view.patches)
+        drifted = False
+        # A camera that changes its resolution is not frozen.
+        if anchor is not None and anchor[1].shape == blocks.shape and quiet and not link.leaps:
+            limit = BLOCKED_LEVELS if self._leapt else STILL_LEVELS
+            apart = np.abs(blocks - anchor[1]).mean(1)
+            if float(apart.mean()) <= limit and float(apart.max()) <= STILL_PATCH:
+                return view.time_s - anchor[0]
+            drifted = float(apart.mean()) <= 2.0 * limit and view.time_s - anchor[0] > PACE_S
+        if not drifted:
+            self._leapt = link.leaps
+            self._abrupt = any(not pace < PACE for _, pace in self._paces)
+        self._anchor = (view.time_s, blocks)
+        return 0.0
+
+    def _held(self, time_s: float, moved: Floats, usual: Floats | None, key: bool) -> float:
+        """Patches that froze together last moved in the same frame; those that a car in traffic leaves behind do
+        not."""
+        if usual is None or not np.isfinite(moved).all():
+            self._moved_s = self._alive_s = np.full(len(moved), time_s)
+            self._last = np.ones(len(moved))
+            return 0.0
+        usual = usual[1:]
+        # A key frame touches all patches, even those that stand still.
+        least = usual + 1.0 if key else np.maximum(HELD * usual, HELD_LEVELS)
+        moves = moved > least
+        self._moved_s = np.where(moves, time_s, self._moved_s)
+        self._last = np.where(moves, moved / (usual + 0.5), self._last)
+        self._alive_s = np.where(moved > ALIVE * usual, time_s, self._alive_s)
+        lively = usual > LIVELY
+        if lively.sum() < FEWEST_LIVELY:
+            return 0.0
+        held = lively & (self._moved_s <= time_s - HELD_S) & (self._last <= HELD_LEAP)
+        alive = np.count_nonzero(lively & (self._alive_s > time_s - ALIVE_S))
+        if not held.any() or alive < max(1, LEAST_ALIVE * np.count_nonzero(lively)):
+            return 0.0
+        moments, counts = np.unique(self._moved_s[held], return_counts=True)
+        together = held & (self._moved_s == moments[counts.argmax()])
+        if ranked(floats(self._last[together]), 0.5) < HELD_PACE:
+            return 0.0
+        return float(counts.max() / np.count_nonzero(lively))
+
+
+def _blocks(patches: Image) -> Floats:
+    """Means of blocks, 16 to a patch (patches × 16); patches too small for blocks as they are."""
+    count, side = patches.shape[:2]
+    if side % 4:
+        return patches.reshape(count, -1).astype(np.float32)
+    rows = cv2.resize(patches.reshape(-1, side), (4, count * side), interpolation=cv2.INTER_AREA)
+    return floats(rows.reshape(count, 4, side // 4, 4).mean(2, dtype=np.float32)).reshape(count, 16)
