@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 
@@ -175,10 +175,8 @@ def test_a_camera_that_was_never_all_right_is_told(
 
 
 CLEAN = {
-    "tunnel": (Segment("highway", 7.0), Segment("tunnel", 6.0), Segment("highway", 5.0)),
-    "night": (Segment("highway", 7.0), Segment("night", 8.0)),
-    "city": (Segment("highway", 7.0), Segment("city", 8.0)),
-    "rural": (Segment("rural", 7.0), Segment("highway", 6.0)),
+    "tunnel": (Segment("highway", 6.0), Segment("tunnel", 5.0), Segment("highway", 4.0)),
+    "city, night": (Segment("highway", 6.0), Segment("city", 5.0), Segment("night", 5.0)),
 }
 
 
@@ -187,30 +185,46 @@ def test_a_clean_drive_is_no_fault(scenes: str) -> None:
     assert begun(Camera().watch(pictures(len(scenes), *CLEAN[scenes], size=(320, 180)))) == []
 
 
-@pytest.mark.parametrize(("seed", "scene"), [(11, "city"), (12, "night"), (13, "highway"), (14, "tunnel")])
+@pytest.mark.parametrize(("seed", "scene"), [(11, "city"), (13, "highway")])
 def test_a_cut_is_no_fault(seed: int, scene: str, camera: Camera) -> None:
     """Another drive through another camera, from one frame to the next."""
-    after = pictures(seed, Segment(scene, 7.0), begin_s=BEFORE_S)
+    after = pictures(seed, Segment(scene, 5.0), begin_s=BEFORE_S)
     assert begun(deepcopy(camera).watch(after)) == []
 
 
-def parked(drive: Drive, grain: float) -> Iterator[Timed]:
-    """The car brakes to a stand within 3 s, and stands for 8 s, while somebody walks by."""
-    rng = np.random.default_rng(5)
+def parked(drive: Drive) -> Iterator[Timed]:
+    """The car brakes to a stand within 3 s, and stands for 6 s, while somebody walks by."""
     place = BEFORE_S
-    for n in range(110):
-        image = drive.image(round(place * drive.fps)).astype(np.float32)
+    for n in range(90):
+        image = drive.image(round(place * drive.fps)).copy()
         place += max(0.0, 1.0 - n / 30) / FPS
         left = 20 + 4 * n
         image[130:190, left : left + 14] = (70, 40, 60)
-        image += grain * rng.standard_normal(image.shape, np.float32)
-        yield Timed(BEFORE_S + n / FPS, np.clip(image, 0, 255).astype(np.uint8))
+        yield Timed(BEFORE_S + n / FPS, image)
 
 
-@pytest.mark.parametrize("grain", [0.0, 2.0], ids=["noiseless", "noisy"])
-def test_a_parked_car_is_no_frozen_camera(grain: float, camera: Camera) -> None:
+def grainless(frames: Iterable[Timed]) -> Iterator[Timed]:
+    return (Timed(t.time_s, np.asarray(cv2.blur(t.image, (5, 5)), np.uint8)) for t in frames)
+
+
+def grainy(frames: Iterable[Timed]) -> Iterator[Timed]:
+    rng = np.random.default_rng(5)
+    for time_s, image in frames:
+        noisy = image + 2.0 * rng.standard_normal(image.shape, np.float32)
+        yield Timed(time_s, np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def stop(drive: list[Timed]) -> list[Timed]:
     slow = Drive((Segment("highway", BEFORE_S + AFTER_S),), 4, SIZE, 20 * FPS)
-    assert begun(deepcopy(camera).watch(parked(slow, grain))) == []
+    return [*(t for t in drive if t.time_s < BEFORE_S), *parked(slow)]
+
+
+@pytest.mark.parametrize("sensor", [grainless, grainy])
+def test_a_parked_car_is_no_frozen_camera(
+    sensor: Callable[[Iterable[Timed]], Iterator[Timed]], stop: list[Timed]
+) -> None:
+    assert begun(Camera().watch(sensor(stop))) == []
 
 
 def test_a_change_of_resolution_is_no_fault(camera: Camera, drive: list[Timed]) -> None:

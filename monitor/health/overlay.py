@@ -25,14 +25,14 @@ REST_SHARE, WHOLE_SHARE = 0.3, 0.85
 that it must change."""
 LARGE_SHARE, PIECES = 0.3, 3
 """What is smaller and in fewer pieces may be a lorry beside the car."""
-ADDED, MORE, LESS, STRENGTH = 0.8, 1.2, 0.4, 12.0
+ADDED, MORE, LESS, STRENGTH = 0.8, 1.2, 0.7, 12.0
 """Structure that came, and all that is there now, over what was there: more is something new, less is a lid.
 Power that structure must have, in grey levels squared: a codec changes as much, but weakly."""
-LID_LEVELS, LIGHT_LEVELS = 12.0, 15.0
+LID_LEVELS, LIGHT_LEVELS = 20.0, 15.0
 """Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
 PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
-SETTLE_S, TRACE_S = 1.2, 0.5
-STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.15
+SETTLE_S, TRACE_S, STIR_MOST = 1.2, 0.5, 1.5
+STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.3
 """How alike what came must stay, first and later; the share of the usual change that a lid may leave, and what
 covers all of the picture: the next scene of a cut may be a calm one."""
 KINDS = ("overlay", "flare", "panel")
@@ -89,7 +89,10 @@ class Overlay:
             if not self._seen:
                 self._step = self._stepped(view.time_s, moved, earlier, usual, before) or self._step
             gain = np.float32(1.0 - math.exp(-view.step_s / TRACE_S))
-            self._stir = self._stir + gain * (self.state / (usual + 0.3) - self._stir)
+            stir = np.minimum(
+                self.state / (usual + 0.3), STIR_MOST
+            )  # the step itself says nothing of what follows
+            self._stir = self._stir + gain * (stir - self._stir)
             self._trace = self._trace + gain * (fine - self._trace)
             self._light = self._light + gain * (tiled(view.grey) - self._light)
         share = self._stays(view.time_s)

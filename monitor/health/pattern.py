@@ -19,7 +19,7 @@ many."""
 STRIPES = slice(4, 26)
 """Stripes over the height that are looked for."""
 STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
-SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_WHITE = 48, 256, 3, 0.7
+SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_WHITE = 96, 320, 3, 0.7
 SLIP_EVERY, SLIP_S = 2, 1.0
 BAR_LUMA = 24.0
 COLUMN_LEVELS = 35.0
@@ -96,7 +96,7 @@ def _slips(luma: Image) -> bool:
     Lines of the road are shifted too, but to the left on one side and to the right on the other. Rows are
     compared some rows apart, since a slip may be less than a pixel."""
     height, width = luma.shape
-    if height < 2 * SLIP_ROWS or width < 128:
+    if height < SLIP_ROWS or width < 128:
         return False
     at = np.linspace(1, height - SLIP_APART - 2, SLIP_ROWS).astype(int)
     wide = min(SLIP_PX, width // 2)
