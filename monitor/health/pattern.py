@@ -19,7 +19,7 @@ many."""
 STRIPES = slice(4, 26)
 """Stripes over the height that are looked for."""
 STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
-SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_WHITE = 96, 320, 3, 0.7
+SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_WHITE = 64, 257, 3, 0.7
 SLIP_EVERY, SLIP_S = 2, 1.0
 BAR_LUMA = 24.0
 COLUMN_LEVELS = 35.0
