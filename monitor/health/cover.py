@@ -36,7 +36,10 @@ class Cover:
         self.every, self.lasting = 1, False
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
-        featureless = float((view.contrast < FEATURELESS).mean()) if view.whole_patches else np.nan
+        featureless = np.nan
+        # Perfectly even is no cover in front of a lens.
+        if view.whole_patches and view.contrast.any():
+            featureless = float((view.contrast < FEATURELESS).mean())
         return {"covered": self._covered(view), "featureless": featureless}
 
     def restart(self) -> None:

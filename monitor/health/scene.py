@@ -15,6 +15,7 @@ ALIKE = 0.5
 """Of the usual likeness of neighbouring frames: above it the scene goes on."""
 LEAPS, RECENT_S = 0.85, 0.4
 """Share of the likeness of the latest frames, and how late those may be."""
+LEAST_STRUCTURE = 1.0
 BROKEN, BROKEN_SHARE = 0.35, 0.5
 """Likeness, and share of the usual one, below both of which the scene does not go on."""
 
@@ -74,9 +75,11 @@ class Scene:
 
 
 def likeness(a: Floats, b: Floats) -> float:
-    """Correlation of two structures, -1 to 1; 0 where one of them has none."""
-    product = float(cv2.norm(a) * cv2.norm(b))
-    return float(np.vdot(a, b)) / product if product > 1.0 else 0.0
+    """Correlation of two structures, -1 to 1; 0 where one of them has none, 1 where neither has."""
+    first, second = float(cv2.norm(a)), float(cv2.norm(b))
+    if min(first, second) < LEAST_STRUCTURE:
+        return float(max(first, second) < LEAST_STRUCTURE)
+    return float(np.vdot(a, b)) / (first * second)
 
 
 def structure(grey: Floats) -> Floats:

@@ -103,7 +103,7 @@ class Stillness:
             drifted = float(apart.mean()) <= 2.0 * limit and view.time_s - anchor[0] > PACE_S
         if not drifted:
             self._leapt = link.leaps
-            self._abrupt = any(not pace < PACE for _, pace in self._paces)
+            self._abrupt = not self._paces or any(pace >= PACE for _, pace in self._paces)
         self._anchor = (view.time_s, blocks)
         return 0.0
 
