@@ -1,6 +1,6 @@
 """How many of the 36 camera faults are noticed, told right and how soon; and what clean drives are called.
 
-    python benchmarks/faults_table.py --bundle B --drive PATH... --clean PATH... [--json F] [--markdown F]
+    python benchmarks/faults_table.py --bundle B --drive PATH... --clean PATH... --splice PATH... [--json F] [--markdown F]
 
 Every fault is made to order on the first seconds of each drive, encoded, decoded and watched as in life: the
 real reader, engine, health checks and detector, domain events and all. Two more rows damage what life damages:
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,8 +42,9 @@ from monitor.pipeline import SILENT_AFTER_S, Stream, watch
 
 PACKETS = "macroblocks (packets)"
 TOLD = {mode.name: mode.told for mode in MODES} | {PACKETS: MODES[31].told}
-BEFORE_S, FAULT_S, SLOW_S = 5.0, 6.0, 10.0
-"""Seconds of the drive before a fault, of most faults, and of condensation, which comes slowly."""
+BEFORE_S, FAULT_S, SLOW_S, SPLICED_S = 5.0, 6.0, 10.0, 3.0
+"""Seconds of the drive before a fault, of most faults, and of condensation, which comes slowly; and of a drive in a splice, beside
+those before."""
 WIDTH_PX, FPS = 640, 15.0
 """Most pixels across and frames a second: faults are made on pictures, which takes time."""
 
@@ -188,10 +190,10 @@ def try_faults(
     return trials
 
 
-def watch_clean(drives: Sequence[Drive], bundle: Bundle, engine: Engine) -> list[Clean]:
+def watch_clean(drives: Sequence[Drive], bundle: Bundle, engine: Engine, quiet: bool = False) -> list[Clean]:
     """Watch drives as they are."""
     seen = []
-    with progress("clean drives", len(drives)) as advance:
+    with nullcontext(lambda: None) if quiet else progress("clean drives", len(drives)) as advance:
         for drive in drives:
             begun = [e for e in events_of(drive, bundle, engine) if e.phase == Phase.START]
             faults = tuple(
@@ -200,6 +202,30 @@ def watch_clean(drives: Sequence[Drive], bundle: Bundle, engine: Engine) -> list
             times = [frame.time_s for frame in Recording(drive, (2, 2))]
             seen.append(Clean(drive.name, times[-1], faults, len(begun) - len(faults)))
             advance()
+    return seen
+
+
+def watch_splices(drives: Sequence[Drive], bundle: Bundle, engine: Engine) -> list[Clean]:
+    """Watch the beginning of each drive, cut to that of the next and of the one after it: a change of scene, and of
+    camera, but no fault."""
+    seen = []
+    with progress("cuts", 2 * len(drives)) as advance, tempfile.TemporaryDirectory() as folder:
+        begun = {drive.name: pictures(drive, BEFORE_S + SPLICED_S) for drive in drives}
+        for n, first in enumerate(drives):
+            for second in (drives[(n + 1) % len(drives)], drives[(n + 2) % len(drives)]):
+                before = begun[first.name]
+                size = before[0].image.shape[1::-1]
+                cut_s = before[-1].time_s + 1.0 / FPS
+                after = [
+                    Timed(cut_s + t.time_s, np.asarray(cv2.resize(t.image, size), np.uint8))
+                    for t in begun[second.name]
+                ]
+                path = Path(folder) / f"{first.name} to {second.name}.mp4"
+                encode(path, [*before, *after])
+                (cut,) = watch_clean(find_drives([path]), bundle, engine, quiet=True)
+                path.unlink()
+                seen.append(cut)
+                advance()
     return seen
 
 
@@ -244,13 +270,13 @@ def summary(trials: Sequence[Trial]) -> list[str]:
     return lines
 
 
-def clean_lines(seen: Sequence[Clean]) -> list[str]:
+def clean_lines(what: str, seen: Sequence[Clean]) -> list[str]:
     """What clean drives were called."""
     hours = sum(c.seconds for c in seen) / 3600.0
     count = sum(len(c.faults) for c in seen)
     low, high = poisson_interval(count)
     lines = [
-        f"{len(seen)} clean drives, {hours:.3f} h: {count} camera faults told, {count / hours:.2f} per hour "
+        f"{len(seen)} {what}, {hours:.3f} h: {count} camera faults told, {count / hours:.2f} per hour "
         f"(95 % interval {low / hours:.2f} to {high / hours:.2f})"
     ]
     return lines + [f"  {c.drive}: {c.faults}" for c in seen if c.faults]
@@ -264,6 +290,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--drive", type=Path, nargs="*", default=[], help="drives to break")
     parser.add_argument("--clean", type=Path, nargs="*", default=[], help="drives to watch as they are")
+    parser.add_argument("--splice", type=Path, nargs="*", default=[], help="drives to cut together")
     parser.add_argument("--modes", nargs="*", default=[*FAULTS, PACKETS])
     parser.add_argument("--severities", type=int, nargs="*", default=[3, 4, 5])
     parser.add_argument("--keep", type=Path, help="folder in which broken drives are kept, and found again")
@@ -289,7 +316,10 @@ def main() -> int:
         lines += [*recall_table(trials, options.severities), "", *summary(trials)]
     if options.clean:
         seen = watch_clean(find_drives(options.clean), bundle, engine)
-        lines += ["", *clean_lines(seen)]
+        lines += ["", *clean_lines("clean drives", seen)]
+    if options.splice:
+        cuts = watch_splices(find_drives(options.splice), bundle, engine)
+        lines += ["", *clean_lines("cuts from one drive to another", cuts)]
     print("\n".join(lines))
     if options.markdown:
         options.markdown.write_text("\n".join(lines) + "\n")

@@ -25,12 +25,12 @@ class Link:
     """How a frame follows from the one before it.
 
     likeness: correlation of their structure, 1 for the same picture; NaN for a first frame or a new size.
-    recent: that of the frames just before. goes_on: the scene is the same. leaps: likeness is suddenly less than
+    usual: that of frames in the stream's past. goes_on: the scene is the same. leaps: likeness is suddenly less than
     recently. broken: it is another scene, or none.
     """
 
     likeness: float
-    recent: float
+    usual: float
     goes_on: bool
     leaps: bool
     broken: bool
@@ -68,7 +68,7 @@ class Scene:
         recent = self._recent
         weight = 1.0 - math.exp(-view.step_s / RECENT_S)
         self._recent += weight * (max(alike, 0.0) - self._recent)
-        return Link(alike, recent, alike >= ALIKE * usual, not view.skips and alike < LEAPS * recent, broken)
+        return Link(alike, usual, alike >= ALIKE * usual, not view.skips and alike < LEAPS * recent, broken)
 
     def restart(self) -> None:
         """What is usual between neighbours stays so after a cut."""
