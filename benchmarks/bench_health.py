@@ -23,8 +23,8 @@ import cv2
 
 from engines.footage import Recording, find_drives
 from engines.frames import Frame
+from engines.health import HealthChecks, judge
 from engines.rendered import Segment, render, write_video
-from monitor.health import HealthChecks, judge
 from monitor.render_command import parse_size
 
 TARGET_MS = 2.0

@@ -5,7 +5,7 @@
 Every fault is made to order on the first seconds of each drive, encoded, decoded and watched as in life: the
 real reader, engine, health checks and detector, domain events and all. Two more rows damage what life damages:
 the packets of the encoded stream, and a link that goes quiet for good, of which the daemon's clock tells. A
-fault is told right if an event of a mode of ``monitor.health.MODES`` for it begins while it lasts. Clean drives are
+fault is told right if an event of a mode of ``engines.health.MODES`` for it begins while it lasts. Clean drives are
 watched whole, as they are.
 
 Choose thresholds on training drives; look at others once.
@@ -35,9 +35,9 @@ from engines.console import progress
 from engines.engine import Engine
 from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import Drive, Recording, find_drives
+from engines.health import MODES
 from engines.metrics import poisson_interval
 from monitor.events import Event, Phase, Verdict
-from monitor.health import MODES
 from monitor.pipeline import SILENT_AFTER_S, Stream, watch
 
 PACKETS = "macroblocks (packets)"

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from monitor.events import Event, Fault, Phase, Verdict
+from engines.health.fault import Fault
+from monitor.events import Event, Phase, Verdict
 
 TOPIC_ROOT = "alert/"
 TYPE = "sightline.alert"

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from engines.decision import CHANNELS, Calibration, Channels, Levels
 from engines.density import Floats
-from monitor.events import Event, Fault, Phase, Verdict
-from monitor.health import Health, Suspicion
+from engines.health import Health, Suspicion
+from engines.health.fault import Fault
+from monitor.events import Event, Phase, Verdict
 
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 10.0

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from engines.errors import OutputError
-from monitor.health import CHECKS
+from engines.health import CHECKS
 from monitor.pipeline import Watched
 
 STATISTICS = tuple(

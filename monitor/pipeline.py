@@ -11,10 +11,10 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.engine import Engine
 from engines.frames import Frame
+from engines.health import Health, HealthChecks
 from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
 from monitor.events import Event, Phase, Verdict
-from monitor.health import Health, HealthChecks
 
 BATCH = 16
 SILENT_AFTER_S = 3.0

@@ -18,11 +18,12 @@ from engines.bundle import Bundle
 from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.frames import Frame
+from engines.health.fault import Fault
 from engines.scores import Scores
 from monitor.alerts import Model
 from monitor.batcher import Batcher
 from monitor.config import CameraConfig
-from monitor.events import Event, Fault, Phase, Verdict
+from monitor.events import Event, Phase, Verdict
 from monitor.live import LiveCamera, Status
 from monitor.outbox import Message
 from monitor.pictures import jpeg, picture

@@ -20,12 +20,12 @@ from engines.errors import BundleError, CalibrationError, InputError, OutputErro
 from engines.faults import apply
 from engines.footage import Recording, find_drives
 from engines.frames import Image
+from engines.health import Health
 from engines.leave_out import without
 from engines.proof.verify import verify_engine
 from engines.rendered import Segment, render, write_video
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Phase
-from monitor.health import Health
 from training.alarms import Alarm, Tally, alarms, tally
 from training.calibrate_command import calibrate_command
 from training.fit import DensityKind

@@ -19,10 +19,11 @@ import zmq
 from zmq.auth import create_certificates
 
 from engines.errors import ConfigError, EndpointError, InputError, OutputError
+from engines.health.fault import Fault
 from monitor import alerts, wire
 from monitor.alerts import Alert, CaptureTime, Evidence, Model
 from monitor.cursor import Cursor, Happening, Notice
-from monitor.events import Event, Fault, Phase, Verdict
+from monitor.events import Event, Phase, Verdict
 from monitor.journal import Journal
 from monitor.publisher import Publisher
 from monitor.subscriber import State, Subscriber

@@ -21,9 +21,10 @@ from engines.decision import (
     run_channels,
 )
 from engines.errors import CalibrationError
+from engines.health import CHECKS, Health, Suspicion
+from engines.health.fault import Fault
 from monitor.detector import Detector, Sample
-from monitor.events import Event, Fault, Phase, Verdict
-from monitor.health import CHECKS, Health, Suspicion
+from monitor.events import Event, Phase, Verdict
 
 RANDOM = np.random.default_rng(3)
 RULE = Rule()

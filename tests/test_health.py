@@ -16,11 +16,12 @@ from engines.decision import Calibration, Channel, Rule
 from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import rgb_frame
 from engines.frames import Frame
+from engines.health import CHECKS, MODES, HealthChecks
+from engines.health.fault import Fault
+from engines.health.past import GUARD_S, WARMUP_S
 from engines.rendered import Drive, Segment, render
 from monitor.detector import Detector, Sample
-from monitor.events import Event, Fault, Phase
-from monitor.health import CHECKS, MODES, HealthChecks
-from monitor.health.past import GUARD_S, WARMUP_S
+from monitor.events import Event, Phase
 
 FPS, BEFORE_S, AFTER_S = 10.0, 8.0, 8.0
 SIZE, INPUT = (480, 270), (96, 144)

@@ -17,10 +17,10 @@ from engines.backends.scripted import ScriptedEngine
 from engines.bundle import open_bundle
 from engines.decision import Calibration, Channel, Rule
 from engines.footage import Recording, find_drives
+from engines.health import Health
 from engines.rendered import Segment, render, write_video
 from monitor.detector import Detector, Sample
 from monitor.events import Phase
-from monitor.health import Health
 from monitor.output import ScoreFile
 from monitor.pipeline import Watched
 from monitor.replay import Trace

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from engines.frames import Image
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import PATCH, Floats, View, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import PATCH, Floats, View, ranked
 
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 SMEARED, TEXTURE = 0.12, 1.0

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from engines.frames import Image
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import Floats, View, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import Floats, View, ranked
 
 BANDS, BAND_PX, STRIPE_ROWS = 4, 48, 180
 """Bands of columns whose stripes must agree, and their width; rows to which they are thinned, at most twice as

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.frames import Image
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import Floats, View, floats, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import Floats, View, floats, ranked
 
 STILL_LEVELS, BLOCKED_LEVELS, STILL_PATCH = 0.7, 1.0, 4.0
 """Grey levels by which a re-encoded frozen picture may differ from its first frame: in the mean block; in that of a

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
 
 COVERED_SHARE = 0.2
 WHOLLY_COVERED = 0.75

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.view import Floats, View
+from engines.health.past import NOTHING, Past
+from engines.health.view import Floats, View
 
 ALIKE = 0.5
 """Of the usual likeness of neighbouring frames: above it the scene goes on."""

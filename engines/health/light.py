@@ -7,9 +7,9 @@ from collections import deque
 import cv2
 import numpy as np
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import Floats, View, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import Floats, View, ranked
 
 BLACK_LUMA, WHITE_LUMA = 32, 232
 CLIPPED = 250

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import SMALL, TILES, Floats, View, floats, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import SMALL, TILES, Floats, View, floats, ranked
 
 STEP_TIMES, STEP_LEVELS, STEP_SHARE = 3.5, 3.0, 0.08
 """A tile changes in one step when it changes by so many times the usual, and so many grey levels more; a share

@@ -8,9 +8,9 @@ from statistics import median
 
 import numpy as np
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import View
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import View
 
 LATE_S = 0.5
 IRREGULAR = 0.4

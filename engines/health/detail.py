@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.frames import Image
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import PATCH, Floats, View, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import PATCH, Floats, View, ranked
 
 SOFT = -2.5
 """Log sharpness above which no picture is called blurred: a defocused one has no edge steeper than a twelfth of

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from engines.frames import Image
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import Floats, View, floats
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import Floats, View, floats
 
 PARTS, PART_PX = 8, 16
 """Stretches of a line, and their length, of which all but one must show it."""

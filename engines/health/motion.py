@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import Floats, View, floats
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import Floats, View, floats
 
 SHAKE_S, SHAKE_SIZE, SHAKE_FLOOR = 1.0, (48, 72), 0.008
 """Share of the height by which any camera may jump: less does not count."""

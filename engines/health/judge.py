@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.frames import Frame
-from monitor.events import Fault
-from monitor.health.checks import CHECKS, Check
-from monitor.health.codec import Codec
-from monitor.health.colour import Colour
-from monitor.health.cover import Cover
-from monitor.health.delivery import Delivery
-from monitor.health.detail import Detail
-from monitor.health.layout import Layout
-from monitor.health.light import Light
-from monitor.health.motion import Motion
-from monitor.health.overlay import Overlay
-from monitor.health.past import NOTHING, Past
-from monitor.health.pattern import Pattern
-from monitor.health.record import Health, Suspicion
-from monitor.health.scene import Link, Scene
-from monitor.health.sensor import Sensor
-from monitor.health.stillness import Stillness
-from monitor.health.view import Floats, View, look
+from engines.health.checks import CHECKS, Check
+from engines.health.codec import Codec
+from engines.health.colour import Colour
+from engines.health.cover import Cover
+from engines.health.delivery import Delivery
+from engines.health.detail import Detail
+from engines.health.fault import Fault
+from engines.health.layout import Layout
+from engines.health.light import Light
+from engines.health.motion import Motion
+from engines.health.overlay import Overlay
+from engines.health.past import NOTHING, Past
+from engines.health.pattern import Pattern
+from engines.health.record import Health, Suspicion
+from engines.health.scene import Link, Scene
+from engines.health.sensor import Sensor
+from engines.health.stillness import Stillness
+from engines.health.view import Floats, View, look
 
 SUDDEN_S = 1.0
 """How long a sudden rise is remembered."""

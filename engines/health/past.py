@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from monitor.health.view import Floats
+from engines.health.view import Floats
 
 NOTHING = np.zeros(0, np.float32)
 """What a frame adds to a past that does not want it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monitor.events import Fault
+from engines.health.fault import Fault
 
 
 @dataclass(frozen=True, slots=True)

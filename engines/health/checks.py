@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.events import Fault
+from engines.health.fault import Fault
 
 
 @dataclass(frozen=True, slots=True)

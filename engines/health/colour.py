@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link
-from monitor.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link
+from engines.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
 
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
 """Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must

@@ -6,8 +6,8 @@ came), ``light``, ``colour``, ``detail``, ``codec``, ``pattern``, ``sensor``, ``
 ``layout``, ``cover``, ``overlay``.
 ``scene`` tells a scene that goes on from a cut, ``past`` is what a stream was like, ``judge`` puts all together."""
 
-from monitor.health.checks import CHECKS, MODES, Check, Mode
-from monitor.health.judge import HealthChecks
-from monitor.health.record import Health, Suspicion
+from engines.health.checks import CHECKS, MODES, Check, Mode
+from engines.health.judge import HealthChecks
+from engines.health.record import Health, Suspicion
 
 __all__ = ["CHECKS", "MODES", "Check", "Health", "HealthChecks", "Mode", "Suspicion"]

@@ -8,9 +8,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from monitor.health.past import NOTHING, Past
-from monitor.health.scene import Link, likeness, structure
-from monitor.health.view import SMALL, Floats, View, floats
+from engines.health.past import NOTHING, Past
+from engines.health.scene import Link, likeness, structure
+from engines.health.view import SMALL, Floats, View, floats
 
 FLIPS = (-1, 0, 1)
 ROLLS_DEG = tuple(range(-24, 25, 4))
