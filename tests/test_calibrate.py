@@ -300,7 +300,7 @@ def test_alarms_are_the_detectors_own() -> None:
 
 def sound() -> Health:
     """A camera that has nothing."""
-    return Health(None, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Health()
 
 
 def test_a_tally_is_a_rate_with_its_interval() -> None:
