@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from engines.decision import Calibration, Channel, Rule
 from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import rgb_frame
 from engines.frames import Frame
-from engines.health import CHECKS, MODES, HealthChecks
+from engines.health import CHECKS, MODES, Health, HealthChecks, held_levels, raised_limits
 from engines.health.fault import Fault
 from engines.health.past import GUARD_S, WARMUP_S
 from engines.rendered import Drive, Segment, render
@@ -34,8 +34,8 @@ DEAF = Calibration(
 class Camera:
     """Health checks and detector of one stream."""
 
-    def __init__(self) -> None:
-        self.health, self.detector = HealthChecks(), Detector("cam", DEAF, np.eye(2))
+    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
+        self.health, self.detector = HealthChecks(limits), Detector("cam", DEAF, np.eye(2))
         self.index = 0
 
     def watch(self, frames: Iterable[Timed], **facts: bool) -> Iterator[Event]:
@@ -305,3 +305,50 @@ def test_bounds_are_in_frames_and_warm_up_is_stated() -> None:
     black = next(check for check in CHECKS if check.statistic == "black")
     assert (black.bound_frames(10.0), black.bound_frames(30.0)) == (7, 17)
     assert WARMUP_S + GUARD_S <= BEFORE_S
+
+
+def noisy(drive: list[Timed], deviation: float, until_s: float) -> Iterator[Timed]:
+    """The drive behind a grainy camera."""
+    rng = np.random.default_rng(1)
+    for time_s, image in drive:
+        grain = deviation * rng.standard_normal(image.shape, np.float32)
+        if time_s < until_s:
+            yield Timed(time_s, np.clip(image + grain, 0, 255).astype(np.uint8))
+
+
+def test_limits_from_normal_footage_keep_a_grainy_camera_quiet(drive: list[Timed]) -> None:
+    taught, other = (list(noisy(drive, deviation, 8.0)) for deviation in (9.0, 10.0))
+    assert begun(Camera().watch(other)) == ["noise"]
+    checks = HealthChecks()
+    healths = [checks.check(rgb_frame(t.image, "cam", n, t.time_s, INPUT)) for n, t in enumerate(taught)]
+    levels = held_levels([t.time_s for t in taught], healths)
+    assert set(levels) == {check.name for check in CHECKS if not check.certain}
+    assert levels["noise.noise"] > 1.0
+    limits = raised_limits([levels], 1.5)
+    assert limits["noise.noise"] > max(h.statistics["noise"] for h in healths)
+    assert begun(Camera(limits).watch(other)) == []
+    assert begun(Camera(limits).watch(noisy(drive, 40.0, 8.0))) == ["noise"]
+
+
+def test_what_is_certain_has_no_limit(drive: list[Timed]) -> None:
+    deaf = {check.name: 1e9 for check in CHECKS}
+    assert len(deaf) == len(CHECKS)
+    for mode in ("black", "freeze", "test_pattern"):
+        told = next(m for m in MODES if m.name == mode).told[0]
+        camera = Camera(deaf)
+        assert begun(camera.watch(t for t in drive if t.time_s < BEFORE_S)) == []
+        assert begun(camera.watch(itertools.islice(broken(drive, mode, 5, 0), bound(told)))) == [told]
+
+
+def test_a_level_is_what_was_held_for_as_long_as_it_takes_to_be_believed() -> None:
+    number, check = next((n, c) for n, c in enumerate(CHECKS) if c.name == "noise.noise")
+    times = [0.1 * n for n in range(40)]
+    levels = np.zeros((40, 2, len(CHECKS)), np.float32)
+    levels[3, :, number] = 9.0  # alone
+    levels[10:30, :, number] = 0.7 * check.keeps
+    levels[10, :, number] = 2.0  # what began high may go on lower
+    held = held_levels(times, [Health(levels=level) for level in levels])
+    assert held["noise.noise"] == pytest.approx(0.7)
+    assert held["blur.blur"] == 0.0
+    assert raised_limits([held], 1.2) == {}
+    assert raised_limits([held], 2.0) == {"noise.noise": pytest.approx(1.4 * check.threshold)}

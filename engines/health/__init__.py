@@ -8,6 +8,17 @@ came), ``light``, ``colour``, ``detail``, ``codec``, ``pattern``, ``sensor``, ``
 
 from engines.health.checks import CHECKS, MODES, Check, Mode
 from engines.health.judge import HealthChecks
+from engines.health.levels import held_levels, raised_limits
 from engines.health.record import Health, Suspicion
 
-__all__ = ["CHECKS", "MODES", "Check", "Health", "HealthChecks", "Mode", "Suspicion"]
+__all__ = [
+    "CHECKS",
+    "MODES",
+    "Check",
+    "Health",
+    "HealthChecks",
+    "Mode",
+    "Suspicion",
+    "held_levels",
+    "raised_limits",
+]

@@ -17,9 +17,11 @@ from engines.health.fault import Fault
 class Check:
     """One rule: the statistic at or above the threshold is suspicious.
 
-    past: judged is its rise above the stream's own past. sudden: only when this share of the threshold came
-    within two frames of a scene that went on; what comes slowly may be dusk or a tunnel. keeps: share of the
-    threshold below which a suspicion is dropped. lag_s: how far the statistic looks back, beyond confirm_s.
+    certain: what it sees is no matter of degree: bound in frames, and the same for every stream; the threshold
+    of any other may be raised by what normal footage does. past: judged is its rise above the stream's own past.
+    sudden: only when this share of the threshold came within two frames of a scene that went on; what comes
+    slowly may be dusk or a tunnel. keeps: share of the threshold below which a suspicion is dropped. lag_s: how
+    far the statistic looks back, beyond confirm_s.
     """
 
     fault: Fault
@@ -31,6 +33,12 @@ class Check:
     sudden: float = 0.0
     keeps: float = 0.7
     lag_s: float = 0.0
+    certain: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its own name, by which limits are given."""
+        return f"{self.fault}.{self.statistic}{'.rise' if self.past else ''}"
 
     def bound_frames(self, fps: float) -> int:
         """Within how many frames from its onset the fault is believed."""
@@ -38,10 +46,10 @@ class Check:
 
 
 CHECKS = (
-    Check(Fault.BLACK, "black", "share of pixels", 0.98, 0.5),
-    Check(Fault.WHITE, "white", "share of pixels", 0.98, 0.5),
-    Check(Fault.TEST_PATTERN, "columns", "ratio", 2.6, 0.5),
-    Check(Fault.MACROBLOCKS, "repaired", "share of frames", 0.2, 0.3, keeps=0.3, lag_s=0.5),
+    Check(Fault.BLACK, "black", "share of pixels", 0.98, 0.5, certain=True),
+    Check(Fault.WHITE, "white", "share of pixels", 0.98, 0.5, certain=True),
+    Check(Fault.TEST_PATTERN, "columns", "ratio", 2.6, 0.5, certain=True),
+    Check(Fault.MACROBLOCKS, "repaired", "share of frames", 0.2, 0.3, keeps=0.3, lag_s=0.5, certain=True),
     Check(Fault.WRONG_SIZE, "slip", "share of looks", 0.55, 0.5, lag_s=1.5),
     Check(Fault.WRONG_SIZE, "bars", "share of width", 0.15, 1.0),
     Check(Fault.WRONG_SIZE, "magnified", "likeness", 0.02, 0.5),
@@ -52,7 +60,7 @@ CHECKS = (
     Check(Fault.DEAD_PIXELS, "lines", "lines", 3.0, 1.5, lag_s=1.0),
     Check(Fault.NO_DEMOSAIC, "checker", "ratio to noise", 0.07, 0.5),
     Check(Fault.MACROBLOCKS, "decay", "share of picture", 0.08, 0.5, lag_s=0.8),
-    Check(Fault.EXPOSURE_OSCILLATION, "swing", "log gain", 0.2, 0.5, lag_s=3.0),
+    Check(Fault.EXPOSURE_OSCILLATION, "swing", "log gain", 0.35, 0.5, lag_s=3.0),
     Check(Fault.UNDER_EXPOSED, "darkness", "log light", 0.35, 1.5, sudden=1.0, keeps=0.5),
     Check(Fault.WHITE, "glare", "share of picture", 0.12, 1.0, past=True, sudden=0.6, keeps=0.5),
     Check(Fault.WHITE, "glare", "share of picture", 0.5, 1.0),
@@ -67,6 +75,7 @@ CHECKS = (
     Check(Fault.VIBRATION, "shake", "log", 0.75, 1.0, past=True, lag_s=2.0),
     Check(Fault.PARTIAL_FREEZE, "held", "share of patches", 0.25, 0.5, lag_s=2.6),
     Check(Fault.FREEZE, "still_s", "s", 0.5, 2.5, lag_s=0.5),
+    Check(Fault.FREEZE, "identical_s", "s", 0.5, 2.5, lag_s=0.5, certain=True),
     Check(Fault.BLUR, "mush", "log detail", 0.6, 2.0, lag_s=2.0),
     Check(Fault.IRREGULAR_FRAMES, "irregular", "share of frames", 0.35, 1.0, lag_s=1.5),
     Check(Fault.MONOCHROME, "fading", "log colourfulness", 0.8, 1.0, past=True, sudden=0.7, keeps=0.5),

@@ -1,4 +1,4 @@
-"""Colours that went wrong: a cast, none left, red and blue exchanged, rims of colour."""
+"""Colours that went wrong: none left, red and blue exchanged, rims of colour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
+from engines.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View
 
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
 """Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must
@@ -19,8 +19,7 @@ FRINGE_ALIKE = 0.2
 
 
 class Colour:
-    """cast: how far the balance of the channels (log red over green, log blue over green) moved from the stream's
-    past, in the median tile. fading: minus log colourfulness. swapped: share of a change of colours that is
+    """fading: minus log colourfulness. swapped: share of a change of colours that is
     explained by red and blue having changed places. fringe: displacement of red against blue, as if magnified
     differently, in thousandths (by regression of chroma on the radial gradient of luma)."""
 
@@ -33,15 +32,8 @@ class Colour:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         logs = np.log(view.tiles.reshape(-1, 3) + 6.0)
         balance = np.concatenate([logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]])
-        self.state = balance
-        known = self.past.known
-        cast = np.nan
-        if known is not None:
-            red, blue = (ranked(side, 0.5) for side in (balance - known).reshape(2, -1))
-            cast = float(np.hypot(red, blue))
         spread = view.tiles.max(2) - view.tiles.min(2)
         return {
-            "cast": cast,
             "fading": -float(np.log(spread.mean() + 2.0)),
             "swapped": self._swap.measure(balance, view, link),
             "fringe": self._fringe.measure(view),

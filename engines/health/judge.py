@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +42,10 @@ _THRESHOLD, _SUDDEN, _KEEPS = (
     np.array([getattr(check, name) for check in CHECKS]) for name in ("threshold", "sudden", "keeps")
 )
 _PAST = np.array([check.past for check in CHECKS])
+# A time is judged by the time it takes to be believed.
+_SCALE = np.array(
+    [max(check.threshold, check.confirm_s) if check.unit == "s" else check.threshold for check in CHECKS]
+)
 
 
 class Evidence(Protocol):
@@ -62,13 +68,15 @@ class Evidence(Protocol):
 class HealthChecks:
     """The health of one stream; ``check`` must be called in order of media time."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
+        """limits: thresholds by name of the check, where normal footage of the camera asks for higher ones than the
+        table's."""
         self._scene = Scene()
         self._cover = Cover()
         self.evidence: tuple[Evidence, ...] = (
             Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Stillness(), Motion(), Layout(), self._cover, Overlay()
         )  # fmt: skip
-        self._rules = Rules()
+        self._rules = Rules(limits or {})
         self._learners = (*self.evidence, self._rules, self._scene)
         self._statistics: dict[str, float] = {}
         self._count = 0
@@ -121,44 +129,71 @@ class HealthChecks:
 class Rules:
     """Applies the table to the statistics, with its memory: what was usual, what rose suddenly, what is raised."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, float]) -> None:
         self.past, self.state, self.lasting = Past(), NOTHING, False
+        self._checks = tuple(_raised(check, limits) for check in CHECKS)
+        self._threshold = np.array([check.threshold for check in self._checks])
         self._values = np.full((2, len(CHECKS)), np.nan)
         self._went_on = False
-        self._sudden_s = np.full(len(CHECKS), -math.inf)
+        self._rises: deque[tuple[float, NDArray[np.float64]]] = deque()
         self._raised = np.zeros(len(CHECKS), bool)
 
     def apply(self, statistics: Mapping[str, float], view: View, link: Link, *, undecided: bool) -> Health:
         """Return the frame's health. ``undecided``: what follows a break may be a cut, so that a rise above the
         past is no suspicion."""
         now, values = view.time_s, self._judged(statistics)
-        # A rise may take two frames, of a scene that goes on through both.
-        earlier = self._values[1] if self._went_on else self._values[0]
-        if link.goes_on:
-            rises = values - np.fmin(self._values[0], earlier)
-            self._sudden_s[rises >= _SUDDEN * _THRESHOLD] = now
-        self._values, self._went_on = np.stack([values, self._values[0]]), link.goes_on
-        fit = (now - self._sudden_s <= SUDDEN_S) | (_SUDDEN == 0)
+        highest = np.minimum(values, self._rise(values, view, link) / np.maximum(_SUDDEN, 1e-9))
         if undecided:
-            fit &= ~_PAST
-        limit = np.where(self._raised, _KEEPS, 1.0) * _THRESHOLD
-        self._raised = (values >= limit) & (fit | self._raised)
+            highest[_PAST] = -np.inf
+        going_on = self._raised & (values >= _KEEPS * self._threshold)
+        self._raised = (highest >= self._threshold) | going_on
         told: dict[Fault, Suspicion] = {}
         for n in np.flatnonzero(self._raised):
-            told.setdefault(CHECKS[n].fault, _suspicion(CHECKS[n], float(values[n]), now))
-        closeness = np.where(self._raised | np.isnan(values), -math.inf, values / _THRESHOLD)
+            suspicion = _suspicion(self._checks[n], float(values[n]), now)
+            other = told.setdefault(suspicion.fault, suspicion)
+            if suspicion.since_s is not None and other.since_s is not None and _sooner(suspicion, other):
+                told[suspicion.fault] = suspicion
+        closeness = np.where(self._raised | np.isnan(values), -math.inf, values / self._threshold)
         best = int(closeness.argmax())
-        nearest = _suspicion(CHECKS[best], float(values[best]), now) if closeness[best] > 0 else None
-        return Health(dict(statistics), tuple(told.values()), nearest)
+        nearest = _suspicion(self._checks[best], float(values[best]), now) if closeness[best] > 0 else None
+        levels = (np.stack([highest, values]) / _SCALE).astype(np.float32)
+        return Health(dict(statistics), tuple(told.values()), nearest, levels)
 
     def restart(self) -> None:
         self._raised[:] = False
+
+    def _rise(self, values: NDArray[np.float64], view: View, link: Link) -> NDArray[np.float64]:
+        """The greatest rise of each within SUDDEN_S; endless for checks that need none. A rise may take two frames, of
+        a scene that goes on through both."""
+        earlier = self._values[1] if self._went_on else self._values[0]
+        if link.goes_on:
+            self._rises.append((view.time_s, values - np.fmin(self._values[0], earlier)))
+        while self._rises and self._rises[0][0] < view.time_s - SUDDEN_S:
+            self._rises.popleft()
+        self._values, self._went_on = np.stack([values, self._values[0]]), link.goes_on
+        greatest = np.full(len(CHECKS), -np.inf)
+        for _, rises in self._rises:
+            greatest = np.fmax(greatest, rises)
+        return np.where(_SUDDEN == 0, np.inf, greatest)
 
     def _judged(self, statistics: Mapping[str, float]) -> NDArray[np.float64]:
         raw = np.array([statistics[check.statistic] for check in CHECKS])
         self.state = np.nan_to_num(raw).astype(np.float32)
         known = self.past.known
         return np.where(_PAST, np.nan if known is None else raw - known, raw)
+
+
+def _raised(check: Check, limits: Mapping[str, float]) -> Check:
+    """``check`` with its limit, if that is higher than the table's threshold; a time is then also believed later."""
+    limit = limits.get(check.name, 0.0)
+    if check.certain or not limit > check.threshold:
+        return check
+    later = limit / check.threshold if check.unit == "s" else 1.0
+    return replace(check, threshold=limit, confirm_s=check.confirm_s * later)
+
+
+def _sooner(one: Suspicion, other: Suspicion) -> bool:
+    return one.value - one.confirm_s > other.value - other.confirm_s
 
 
 def _suspicion(check: Check, value: float, now: float) -> Suspicion:

@@ -13,6 +13,8 @@ from engines.health.view import Floats, View, floats
 
 SHAKE_S, SHAKE_SIZE, SHAKE_FLOOR = 1.0, (48, 72), 0.008
 """Share of the height by which any camera may jump: less does not count."""
+SHAKE_PERIOD_S = 0.25
+"""Between frames further apart than this a scene moves as far as a loose mount does."""
 LOOP_FRAMES, LOOP_SIZE = 400, (12, 18)
 LOOP_CONTRAST = 30.0
 LOOP_FLOOR, LOOP_S = 0.05, 0.7
@@ -45,6 +47,8 @@ class Shake:
         self._level = 0.0
 
     def measure(self, view: View) -> float:
+        if view.period_s > SHAKE_PERIOD_S:
+            return math.nan
         half = cv2.resize(view.grey, SHAKE_SIZE[::-1], interpolation=cv2.INTER_AREA)
         picture = floats(cv2.multiply(half, self._window))
         before, self._before = self._before, picture

@@ -35,6 +35,8 @@ SETTLE_S, TRACE_S, STIR_MOST = 1.2, 0.5, 1.5
 STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.3
 """How alike what came must stay, first and later; the share of the usual change that a lid may leave, and what
 covers all of the picture: the next scene of a cut may be a calm one."""
+ASLEEP = 0.25
+"""Share of the usual change under which a picture stands still."""
 KINDS = ("overlay", "flare", "panel")
 
 
@@ -86,7 +88,8 @@ class Overlay:
         usual = self.past.known
         if usual is not None and earlier.size:
             self._settle(usual)
-            if not self._seen:
+            # What follows a hole in the stream, or a picture that stood still, is later, and other for that.
+            if not (self._seen or view.skips or float(self._stir.mean()) < ASLEEP):
                 self._step = self._stepped(view.time_s, moved, earlier, usual, before) or self._step
             gain = np.float32(1.0 - math.exp(-view.step_s / TRACE_S))
             stir = np.minimum(

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engines.health.fault import Fault
+
+NO_LEVELS = np.zeros((2, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,14 @@ class Health:
 
     statistics: every one by name, higher is worse; NaN where it has no say (yet). suspicions: the checks that
     speak, the most certain first, one a fault. nearest: the check that comes nearest to its threshold without
-    reaching it, as a suspicion that is none.
+    reaching it, as a suspicion that is none. levels: 2 × checks, the highest threshold at which each would have begun
+    to speak here, and its value, both in units of the table's threshold; NaN where it has no say.
     """
 
     statistics: Mapping[str, float] = field(default_factory=dict)
     suspicions: tuple[Suspicion, ...] = ()
     nearest: Suspicion | None = None
+    levels: NDArray[np.float32] = field(default_factory=lambda: NO_LEVELS, compare=False, repr=False)
 
     @property
     def suspect(self) -> Fault | None:
