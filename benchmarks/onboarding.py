@@ -59,10 +59,11 @@ def _cropped(image: Image) -> Image:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """A normal stretch: N times in seconds, N × d latents as moved."""
+    """A normal stretch: N times in seconds, N × d latents as moved, N damages in nats."""
 
     times_s: Floats
     latent: Floats
+    damage: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,12 @@ def domain(density: Density, latent: Floats) -> Floats:
 
 def levels(density: Density, piece: Piece) -> dict[str, Floats]:
     return run_channels(
-        list(piece.times_s), domain(density, piece.latent), piece.latent, density.within, Rule()
+        list(piece.times_s),
+        domain(density, piece.latent),
+        piece.latent,
+        piece.damage,
+        density.within,
+        Rule(),
     )
 
 
@@ -124,12 +130,19 @@ def _found(density: Density, calibration: Calibration, before: Piece, after: Pie
     end_s = float(before.times_s[-1])
     behind_s = end_s + 0.1 + after.times_s - after.times_s[0]
     kept = behind_s < end_s + SPLICE_S
-    joined = Piece(np.r_[before.times_s, behind_s[kept]], np.r_[before.latent, after.latent[kept]])
+    joined = Piece(
+        np.r_[before.times_s, behind_s[kept]],
+        np.r_[before.latent, after.latent[kept]],
+        np.r_[before.damage, after.damage[kept]],
+    )
     return any(a.detected_s > end_s for a in alarms(joined.times_s, levels(density, joined), calibration))
 
 
-def pieces(drives: Sequence[Encoded], shift: Floats) -> list[Piece]:
-    return [Piece(e.times_s, e.features.astype(np.float64) - shift) for e in drives]
+def pieces(density: Density, drives: Sequence[Encoded], shift: Floats) -> list[Piece]:
+    return [
+        Piece(e.times_s, e.features.astype(np.float64) - shift, density.damage(e.early, len(e.times_s)))
+        for e in drives
+    ]
 
 
 class Suite:
@@ -205,17 +218,23 @@ def _real_case(
         plain, moved = (onboard(density, calibration, mine, shift=shift) for shift in (False, True))
     except CalibrationError:
         return None
-    latent = join(mine).features
+    footage = join(mine)
+    damage = density.damage(footage.early, len(footage.early))
 
     def stretches(found: Onboarded) -> list[Piece]:
-        parts = found.stretches
-        return [Piece(s.times_s, latent[s.unit.start : s.unit.stop] - s.shift) for s in parts]
+        rows = [slice(s.unit.start, s.unit.stop) for s in found.stretches]
+        return [
+            Piece(s.times_s, footage.features[r] - s.shift, damage[r])
+            for s, r in zip(found.stretches, rows, strict=True)
+        ]
 
     still = stretches(plain)
     results = (
-        judged(density, calibration, still, pieces(tested, plain.shift), plain.before),
-        judged(density, plain.calibration, still, pieces(tested, plain.shift), plain.after),
-        judged(density, moved.calibration, stretches(moved), pieces(tested, moved.shift), moved.after),
+        judged(density, calibration, still, pieces(density, tested, plain.shift), plain.before),
+        judged(density, plain.calibration, still, pieces(density, tested, plain.shift), plain.after),
+        judged(
+            density, moved.calibration, stretches(moved), pieces(density, tested, moved.shift), moved.after
+        ),
     )
     return Case(rig, sum(e.seconds for e in mine), results)
 
@@ -255,7 +274,7 @@ def _halves(
     first, second = (_part(drive, keep) for keep in (drive.times_s < half_s - 1, drive.times_s >= half_s + 1))
     plain, moved = (onboard(density, calibration, [first], shift=shift) for shift in (False, True))
     results = tuple(
-        judged(density, found, pieces([second], shift), pieces(other, shift))
+        judged(density, found, pieces(density, [second], shift), pieces(density, other, shift))
         for found, shift in (
             (calibration, plain.shift),
             (plain.calibration, plain.shift),

@@ -42,12 +42,14 @@ def simulate(correlation_s: float, seconds: float, rule: Rule, random: np.random
     """One drive with unit variance within, at FPS frames per second."""
     times_s = np.arange(0.0, seconds, 1.0 / FPS)
     persistence = np.exp(-1.0 / (FPS * correlation_s)) if correlation_s else 0.0
-    values = random.normal(size=(len(times_s), 1 + DIMENSIONS))
+    values = random.normal(size=(len(times_s), 2 + DIMENSIONS))
     values[1:] *= np.sqrt(1.0 - persistence**2)
     for row in range(1, len(values)):
         values[row] += persistence * values[row - 1]
-    values += OFFSET * random.normal(size=1 + DIMENSIONS)
-    channels = run_channels(list(times_s), values[:, 0], values[:, 1:], np.eye(DIMENSIONS), rule)
+    values += OFFSET * random.normal(size=2 + DIMENSIONS)
+    channels = run_channels(
+        list(times_s), values[:, 0], values[:, 2:], values[:, 1], np.eye(DIMENSIONS), rule
+    )
     return Drive(held_out(0, times_s, channels, rule), values[:, 0])
 
 

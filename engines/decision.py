@@ -10,6 +10,12 @@ departure  how far the latent's leading directions have moved from the stream's 
            far normal drives wander about their means (a Mahalanobis distance). What identifies a camera is in
            both terms and cancels, so it holds on cameras that were not taught; it trusts a stream to begin
            inside its domain.
+corruption how far the damage (-log density of the early statistics, smoothed) rose above the stream's own recent
+           past, nats. Early features see texture, colour and noise rather than what is in the picture, so a new
+           scene moves them less than it moves the latent, and most broken pictures move them more.
+health     the loudest check of the camera's health that may be wrong (``engines.health``), in units of its own limit.
+
+Of the first three, those that never differ in the footage (an encoder without early statistics) have no say.
 """
 
 from __future__ import annotations
@@ -26,8 +32,15 @@ from numpy.typing import NDArray
 from engines.density import Direct, Floats, LatentDensity
 from engines.errors import CalibrationError
 
-CHANNELS = ("domain", "departure")
-UNITS = {"domain": "nats", "departure": "× normal wander"}
+CHANNELS = ("domain", "departure", "corruption")
+"""Those that run from frame to frame here; health runs in the detector."""
+HEALTH = "health"
+UNITS = {
+    "domain": "nats",
+    "departure": "× normal wander",
+    "corruption": "nats above its past",
+    HEALTH: "× limit",
+}
 
 
 def units(density: LatentDensity) -> dict[str, str]:
@@ -72,12 +85,15 @@ class HeldOut(msgspec.Struct, frozen=True):
     """What the channels did over one held-out unit, scored as though it had not been taught.
 
     drive: its number among those the bundle knows. typical: median of each channel. peak: the highest level that each held
-    for ``Rule.confirm_s``, -inf where it never had a say for that long."""
+    for ``Rule.confirm_s``, -inf where it never had a say for that long. health: the highest level that each check of
+    the camera's health held long enough to be believed, in units of its own limit; without those that certainty
+    exempts and those that were never raised."""
 
     drive: int
     seconds: float
     typical: dict[str, float]
     peak: dict[str, float]
+    health: dict[str, float] = {}
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -90,6 +106,8 @@ class Calibration(msgspec.Struct, frozen=True):
     held_out: the units themselves. allowed: how many of their peaks may lie above a threshold, units - k.
     least: of a channel, the peak that is taken where the units' own is lower: what other footage knows of it, where
     the units are minutes of one camera. It only raises thresholds, so the promise holds.
+    health: of a check of the camera's health, how many times its usual limit stands for this footage; those not named
+    stand as usual.
     """
 
     rule: Rule
@@ -101,17 +119,24 @@ class Calibration(msgspec.Struct, frozen=True):
     held_out: tuple[HeldOut, ...] = ()
     allowed: int = 0
     least: dict[str, float] = {}
+    health: dict[str, float] = {}
 
     def channel(self, name: str) -> Channel:
         return next(c for c in self.channels if c.name == name)
 
+    def p_value(self, name: str, value: float) -> float:
+        """The conformal p-value of a drive like the held-out ones: how likely one reaches ``value`` in channel ``name``."""
+        reached = sum(unit.peak.get(name, math.inf) >= value for unit in self.held_out)
+        return (1 + reached) / (1 + len(self.held_out))
+
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The channels at one moment. departure is NaN until the stream has a past to depart from."""
+    """The channels at one moment. departure and corruption are NaN until the stream has a past to depart from."""
 
     domain: float
     departure: float
+    corruption: float
 
 
 class Channels:
@@ -119,41 +144,40 @@ class Channels:
 
     def __init__(self, rule: Rule, within: Floats) -> None:
         self._rule, self._within = rule, within
-        self._dimensions = len(
-            within
-        )  # of the latent's directions, which are sorted by the background's variance
+        # Of the latent's directions, which are sorted by the background's variance.
+        self._dimensions = len(within)
         self._last_s = -math.inf
         self._surprise = 0.0
-        self._latent: Floats = np.zeros(self._dimensions)
-        self._waiting: deque[tuple[float, Floats]] = deque()
-        self._past_latent: Floats = np.zeros(self._dimensions)
+        # The leading directions and, last, the damage: what is compared with the stream's own past.
+        self._state: Floats = np.zeros(self._dimensions + 1)
+        self._past: Floats = np.zeros(self._dimensions + 1)
         self._past_s = 0.0
+        self._waiting: deque[tuple[float, Floats]] = deque()
 
-    def update(self, time_s: float, surprise: float, latent: Floats, *, learn: bool = True) -> Levels:
+    def update(
+        self, time_s: float, surprise: float, latent: Floats, damage: float = 0.0, *, learn: bool = True
+    ) -> Levels:
         """Take one frame's scores; ``learn=False`` keeps it out of the stream's past (while an event is
         on)."""
-        latent = latent[: self._dimensions]
+        state = np.append(latent[: self._dimensions], damage)
         started = self._last_s != -math.inf
         step_s = time_s - self._last_s if started else 0.0
         gain = 1.0 - math.exp(-step_s / self._rule.smoothing_s) if started else 1.0
         self._surprise += gain * (surprise - self._surprise)
-        self._latent = self._latent + gain * (latent - self._latent)
+        self._state = self._state + gain * (state - self._state)
         self._last_s = time_s
         if learn:
-            self._waiting.append((step_s, latent))
+            self._waiting.append((step_s, state))
             self._learn()
-        return Levels(self._surprise, self._departure())
+        return self._levels()
 
     def skip(self, time_s: float) -> Levels:
         """Pass over a frame that says nothing of the scene (a faulty camera): levels and past stay as they
         are."""
-        if self._last_s != -math.inf:
-            self._last_s = time_s
-        return (
-            Levels(self._surprise, self._departure())
-            if self._last_s != -math.inf
-            else Levels(math.nan, math.nan)
-        )
+        if self._last_s == -math.inf:
+            return Levels(math.nan, math.nan, math.nan)
+        self._last_s = time_s
+        return self._levels()
 
     def forget_waiting(self) -> None:
         """Drop the frames not yet part of the past: they belong to the event that has just been found."""
@@ -162,32 +186,35 @@ class Channels:
     def _learn(self) -> None:
         held_s = sum(step for step, _ in self._waiting)
         while self._waiting and held_s > self._rule.guard_s:
-            step_s, latent = self._waiting.popleft()
+            step_s, state = self._waiting.popleft()
             held_s -= step_s
             # A growing mean at first, an exponential one once the past is long enough.
             self._past_s += max(step_s, 1e-3)
             gain = max(step_s, 1e-3) / min(self._past_s, self._rule.reference_s)
-            self._past_latent = self._past_latent + gain * (latent - self._past_latent)
+            self._past = self._past + gain * (state - self._past)
 
-    def _departure(self) -> float:
+    def _levels(self) -> Levels:
         if self._past_s < self._rule.warmup_s:
-            return math.nan
-        moved = self._latent - self._past_latent
-        return math.sqrt(max(float(moved @ self._within @ moved), 0.0) / self._dimensions)
+            return Levels(self._surprise, math.nan, math.nan)
+        moved = self._state - self._past
+        latent = moved[:-1]
+        departure = math.sqrt(max(float(latent @ self._within @ latent), 0.0) / self._dimensions)
+        return Levels(self._surprise, departure, float(moved[-1]))
 
 
 def run_channels(
     times_s: Sequence[float],
     domain: NDArray[np.floating],
     latent: NDArray[np.floating],
+    damage: NDArray[np.floating],
     within: Floats,
     rule: Rule,
 ) -> dict[str, Floats]:
-    """Run the channels over one recorded stream of N relative surprises and N × d latents; returns one array per
-    channel (N), NaN where a channel has no say yet."""
+    """Run the channels over one recorded stream of N relative surprises, N × d latents and N damages; returns one array
+    per channel (N), NaN where a channel has no say yet."""
     channels = Channels(rule, within)
-    domain, latent = domain.astype(np.float64), latent.astype(np.float64)
-    levels = [channels.update(t, float(s), z) for t, s, z in zip(times_s, domain, latent, strict=True)]
+    rows = zip(times_s, domain, latent.astype(np.float64), damage, strict=True)
+    levels = [channels.update(t, float(s), z, float(d)) for t, s, z, d in rows]
     return {name: np.array([getattr(level, name) for level in levels]) for name in CHANNELS}
 
 
@@ -216,8 +243,14 @@ def held_peak(times_s: NDArray[np.floating], values: Floats, hold_s: float) -> f
     return peak
 
 
-def held_out(drive: int, times_s: NDArray[np.floating], channels: dict[str, Floats], rule: Rule) -> HeldOut:
-    """Sum up one held-out unit of taught drive ``drive``: times N, channels of N values."""
+def held_out(
+    drive: int,
+    times_s: NDArray[np.floating],
+    channels: dict[str, Floats],
+    rule: Rule,
+    health: Mapping[str, float] | None = None,
+) -> HeldOut:
+    """Sum up one held-out unit of taught drive ``drive``: times N, channels of N values; health: see ``HeldOut``."""
     return HeldOut(
         drive=drive,
         seconds=float(times_s[-1] - times_s[0]),
@@ -225,6 +258,7 @@ def held_out(drive: int, times_s: NDArray[np.floating], channels: dict[str, Floa
             name: float(np.nanmedian(v)) if np.isfinite(v).any() else math.nan for name, v in channels.items()
         },
         peak={name: held_peak(times_s, v, rule.confirm_s) for name, v in channels.items()},
+        health=dict(health or {}),
     )
 
 
@@ -242,21 +276,24 @@ def calibrate(
     ``Calibration``."""
     known = dict(least or {})
     able = tuple(u for u in units if all(math.isfinite(peak) for peak in u.peak.values()))
-    tightest = _settled(able, rule, unit, 0, known)
+    found = _settled(able, rule, unit, 0, known)
     if budget_per_hour is None:
-        return tightest
-    supported, unit_s = tightest.false_alarms_per_hour, tightest.unit_s
+        return found
+    supported, unit_s = found.false_alarms_per_hour, found.unit_s
     if budget_per_hour < supported * (1 - 1e-9):
-        needed_h = len(CHANNELS) / budget_per_hour
+        needed_h = supported * unit_s / 3600.0 * (len(able) + 1) / budget_per_hour
         raise CalibrationError(
             "calibration",
             f"a budget of {budget_per_hour:g} false alarms per hour needs about {needed_h:.2g} h of normal footage; "
             f"{len(able) * unit_s / 3600:.2g} h in {len(able)} {unit}s support {supported:.3g} per hour",
             "give more footage, or leave the budget out",
         )
-    share = budget_per_hour * unit_s / 3600.0 / len(CHANNELS)
-    rank = min(len(able), max(1, math.ceil((len(able) + 1) * (1.0 - share))))
-    return _settled(able, rule, unit, len(able) - rank, known)
+    for allowed in range(1, len(able)):
+        looser = _settled(able, rule, unit, allowed, known)
+        if looser.false_alarms_per_hour > budget_per_hour * (1 + 1e-9):
+            break
+        found = looser
+    return found
 
 
 def calibration_without(calibration: Calibration, drives: Set[int]) -> Calibration:
@@ -279,12 +316,40 @@ def _settled(
             "give more or longer footage of normal driving",
         )
     unit_s = float(np.mean([u.seconds for u in units]))
-    promised = len(CHANNELS) * (1 + allowed) / (count + 1) * 3600.0 / unit_s
-    channels = tuple(_channel(name, units, allowed, rule, least.get(name, -math.inf)) for name in CHANNELS)
-    return Calibration(rule, channels, unit, count, unit_s, promised, units, allowed, least)
+    # What never differs, such as the damage of an encoder without early statistics, is no channel.
+    names = [n for n in CHANNELS if any(u.peak.get(n, 0.0) or u.typical.get(n, 0.0) for u in units)]
+    channels = tuple(_channel(name, units, allowed, rule, least.get(name, -math.inf)) for name in names)
+    above = len(names) * (1 + allowed) + _health_above(units, rule)
+    promised = above / (count + 1) * 3600.0 / unit_s
+    return Calibration(
+        rule, channels, unit, count, unit_s, promised, units, allowed, least, _health_limits(units, rule)
+    )
 
 
 def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule, least: float) -> Channel:
     peak = sorted(u.peak[name] for u in units)[len(units) - 1 - allowed]
     typical = float(np.median([u.typical[name] for u in units]))
     return Channel(name, typical + rule.margin * (max(peak, least) - typical), typical)
+
+
+def _health_limits(units: Sequence[HeldOut], rule: Rule) -> dict[str, float]:
+    """How many times its usual limit each check stands for, where the units came near that: above 1 only."""
+    peaks: dict[str, float] = {}
+    for unit in units:
+        for name, peak in unit.health.items():
+            peaks[name] = max(peaks.get(name, 0.0), peak)
+    return {name: rule.margin * peak for name, peak in peaks.items() if rule.margin * peak > 1.0}
+
+
+def _health_above(units: Sequence[HeldOut], rule: Rule) -> int:
+    """What health adds to the units (of n + 1) in which an alarm must be reckoned with: those that would have
+    had one by the others' limits, and the new one; 0 where health was not looked at.
+
+    Judged all checks together, so that their number does not matter."""
+    if not any(unit.health for unit in units):
+        return 0
+    above = 1
+    for n, unit in enumerate(units):
+        limits = _health_limits([*units[:n], *units[n + 1 :]], rule)
+        above += any(peak > limits.get(name, 1.0) for name, peak in unit.health.items())
+    return above

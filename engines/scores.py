@@ -66,6 +66,12 @@ class Density:
     normal_drives: NDArray[np.int64] = field(default_factory=_nobody)
     background_drives: NDArray[np.int64] = field(default_factory=_nobody)
 
+    def damage(self, early: NDArray[np.floating] | None, frames: int) -> Floats:
+        """-log density of the early statistics (N × E) of N ``frames``, nats; zeros where there are none."""
+        if early is None or self.early is None or self.early_projection is None:
+            return np.zeros(frames)
+        return self.early.surprise(self.early_projection.latent(early.astype(np.float64)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
@@ -114,14 +120,11 @@ def reference_scores(density: Density, features: Features) -> Scores:
     rows = pooled(features.late, density.pooling)
     latent = density.projection.latent(rows)
     zeros = np.zeros(len(latent))
-    damage = zeros
-    if features.early is not None and density.early is not None and density.early_projection is not None:
-        damage = density.early.surprise(density.early_projection.latent(features.early.astype(np.float64)))
     return Scores(
         surprise=density.normal.surprise(latent),
         background=zeros if density.background is None else density.background.surprise(latent),
         residual=density.projection.residual(rows),
-        damage=damage,
+        damage=density.damage(features.early, len(latent)),
         reconstruction=zeros
         if features.reconstruction is None
         else features.reconstruction.astype(np.float64),

@@ -14,21 +14,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from engines.health.fault import Fault
-from monitor.events import Event, Phase, Verdict
+from engines.health import MODES
+from monitor.events import Event
+from monitor.verdict import level
 
 TOPIC_ROOT = "alert/"
 TYPE = "sightline.alert"
 SCHEMA = "urn:sightline:alert:1"
-
-
-class Level(StrEnum):
-    """How bad it is at the moment of the message; ``STALE`` means that nobody knows."""
-
-    OK = "OK"
-    WARN = "WARN"
-    ERROR = "ERROR"
-    STALE = "STALE"
 
 
 class Basis(StrEnum):
@@ -57,6 +49,16 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     heatmap: str | None = None
 
 
+class RunnerUp(msgspec.Struct, frozen=True):
+    """The explanation that came next to the one believed. closeness: how much of its own threshold the statistic that
+    speaks for it reaches, 1 at it."""
+
+    kind: str
+    mode: str
+    channel: str
+    closeness: float
+
+
 class Model(msgspec.Struct, frozen=True):
     """Which bundle judged: its name and the SHA-256 of its model, in hexadecimal."""
 
@@ -70,7 +72,11 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     event_id: the same in every phase of one event. kind, mode, phase: as in ``monitor.events``.
     t: when this message was made, the moment ``capture_time`` belongs to; t_onset: when the evidence began;
     t_detect: when it was believed; t_end: when it ended, None before phase ``end``; t_peak: when it was
-    strongest. score, threshold, peak: in the unit of ``channel``; None where the statistic was not finite.
+    strongest. score, threshold, peak: in ``unit``, that of ``channel``; None where the statistic was not finite.
+    group: the known camera faults that look like this, one name or more; empty unless ``kind`` is ``camera_fault``.
+    p_value: how likely a normal drive comes so far in this channel, None for what is certain or not calibrated.
+    budget_per_hour: the false alarms that all calibrated channels together may raise; None for what is certain.
+    runner_up: what else it might have been.
     """
 
     event_id: str
@@ -90,6 +96,11 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None
     peak: float | None
     model: Model
+    unit: str = ""
+    group: tuple[str, ...] = ()
+    p_value: float | None = None
+    budget_per_hour: float | None = None
+    runner_up: RunnerUp | None = None
     evidence: Evidence | None = None
 
 
@@ -144,15 +155,6 @@ def topic(alert: Alert) -> str:
     return f"{TOPIC_ROOT}{quote(alert.data.camera, safe='')}/{alert.data.kind}/"
 
 
-def level(event: Event) -> Level:
-    """Return how bad things stand once ``event`` has been said."""
-    if event.phase is Phase.END:
-        return Level.OK
-    if event.mode == Fault.NO_FRAMES:
-        return Level.STALE
-    return Level.ERROR if event.kind is Verdict.CAMERA_FAULT else Level.WARN
-
-
 def alert(
     event: Event,
     *,
@@ -186,10 +188,22 @@ def alert(
         threshold=_finite(event.threshold),
         peak=_finite(event.peak),
         model=model,
+        unit=event.unit,
+        group=tuple(mode.name for mode in MODES if event.mode and mode.told[0] == event.mode),
+        p_value=event.p_value,
+        budget_per_hour=event.budget_per_hour,
+        runner_up=_runner_up(event),
         evidence=evidence,
     )
     identity = f"{event_id}/{event.phase.value}/{round(event.time_s * 1000)}"
     return Alert(id=identity, source=source, time=_rfc3339(capture_time.value), data=data)
+
+
+def _runner_up(event: Event) -> RunnerUp | None:
+    other = event.runner_up
+    if other is None:
+        return None
+    return RunnerUp(other.kind.value, str(other.mode), other.channel, float(other.closeness))
 
 
 def _finite(value: float) -> float | None:

@@ -1,23 +1,25 @@
 """From scores and health to events. Pure: no clock, no input or output; the same samples give the same events
 at any chunking.
 
-A stream has one verdict at a time. A believed camera fault outranks leaving the domain, since a broken
-picture says nothing of the scene: while a fault is suspected the domain channels hold still."""
+A stream has one verdict at a time. A believed camera fault outranks all that the channels say, since a broken
+picture says nothing of the scene: while a fault is suspected the channels hold still."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.decision import CHANNELS, Calibration, Channels, Levels
+from engines.decision import Calibration, Channel, Channels, Levels
 from engines.density import Floats
 from engines.health import Health, Suspicion
 from engines.health.fault import Fault
 from monitor.events import Event, Phase, Verdict
+from monitor.verdict import runner_up, scene_or_camera
 
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 10.0
@@ -27,17 +29,19 @@ FAULT_CLEAR_S = 0.5
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """All that is known of one frame. surprise: -log density relative to the background where the bundle has
-    one, nats; what is not finite says nothing of the scene, and leaves the camera's health to judge by."""
+    one, nats; damage: of the early statistics, nats. What is not finite says nothing of the scene, and leaves the
+    camera's health to judge by."""
 
     time_s: float
     surprise: float
     latent: NDArray[np.floating]
     health: Health
+    damage: float = 0.0
 
     @property
     def scored(self) -> bool:
         """Whether the engine's answer is made of numbers."""
-        return math.isfinite(self.surprise) and bool(np.isfinite(self.latent).all())
+        return math.isfinite(self.surprise + self.damage) and bool(np.isfinite(self.latent).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,32 @@ class Judged:
     events: tuple[Event, ...]
 
 
+class Source(Enum):
+    """Whose evidence opened an event, and so whose ends it."""
+
+    CHANNELS = auto()
+    HEALTH = auto()
+    SILENCE = auto()
+
+
 class Detector:
     """Judges one stream. ``update`` must be called in order of media time; ``finish`` ends what is still
     open."""
 
-    def __init__(self, stream: str, calibration: Calibration, within: Floats) -> None:
+    def __init__(
+        self, stream: str, calibration: Calibration, within: Floats, units: dict[str, str] | None = None
+    ) -> None:
+        """units: of the channels, for events to name."""
         self._stream, self._calibration, self._rule = stream, calibration, calibration.rule
+        self._units = units or {}
         self._channels = Channels(calibration.rule, within)
         self._open: Event | None = None
+        self._source = Source.CHANNELS
         self._number = 0
         self._suspected_s: dict[Fault, float] = {}
         self._clear_since: float | None = None
         self._above_since: float | None = None
-        self._domain_over_s = -math.inf
+        self._scene_over_s = -math.inf
         self._updated_s = -math.inf
         self._last_s = -math.inf
         self._history: deque[tuple[float, Levels]] = deque()
@@ -81,20 +98,24 @@ class Detector:
             )
         self._last_s = sample.time_s
         levels = self._advance(sample)
-        events = self._faults(sample) + self._domain(sample, levels)
+        events = self._faults(sample) + self._scene(sample, levels)
         if self._open is not None and sample.time_s - self._updated_s >= UPDATE_EVERY_S:
             events.append(self._say(Phase.UPDATE, sample.time_s))
         verdict, mode = (self._open.kind, self._open.mode) if self._open is not None else (Verdict.OK, "")
         return Judged(verdict, mode, levels, tuple(events))
 
-    def no_frames(self, time_s: float, since_s: float, limit_s: float) -> tuple[Event, ...]:
-        """Say that nothing has arrived since ``since_s`` (media time): a camera fault once ``limit_s`` is
-        exceeded."""
+    def no_frames(
+        self, time_s: float, since_s: float, limit_s: float, *, linked: bool = False
+    ) -> tuple[Event, ...]:
+        """Say that nothing has arrived since ``since_s`` (media time), once ``limit_s`` is exceeded: ``stale`` if the
+        camera is ``linked`` all the same, else ``no_signal``."""
         silent_s = time_s - since_s
-        if silent_s < limit_s or (self._open is not None and self._open.mode == Fault.NO_FRAMES):
+        if silent_s < limit_s or (self._open is not None and self._source is Source.SILENCE):
             return ()
         ended = self._end(time_s) if self._open is not None else []
-        self._start(Verdict.CAMERA_FAULT, Fault.NO_FRAMES, since_s, time_s, "frame age", silent_s, limit_s)
+        kind = Verdict.STALE if linked else Verdict.NO_SIGNAL
+        self._start(kind, Fault.NO_FRAMES, since_s, time_s, ("frame age", silent_s, limit_s, "s"))
+        self._source = Source.SILENCE
         return (*ended, self._say(Phase.START, time_s))
 
     def finish(self) -> tuple[Event, ...]:
@@ -102,12 +123,17 @@ class Detector:
         want of frames was told."""
         return tuple(self._end(max(self._last_s, self._open.time_s))) if self._open is not None else ()
 
+    @property
+    def _blind(self) -> bool:
+        """Whether an event says that the picture is not one of the scene."""
+        return self._open is not None and self._source is not Source.CHANNELS
+
     def _advance(self, sample: Sample) -> Levels:
-        faulty = self._open is not None and self._open.kind == Verdict.CAMERA_FAULT
-        if faulty or sample.health.suspect is not None or not sample.scored:
+        if self._blind or sample.health.suspect is not None or not sample.scored:
             return self._channels.skip(sample.time_s)
+        latent = np.asarray(sample.latent, np.float64)
         levels = self._channels.update(
-            sample.time_s, sample.surprise, np.asarray(sample.latent, np.float64), learn=self._open is None
+            sample.time_s, sample.surprise, latent, sample.damage, learn=self._open is None
         )
         self._history.append((sample.time_s, levels))
         while self._history[0][0] < sample.time_s - HISTORY_S:
@@ -116,7 +142,7 @@ class Detector:
 
     def _faults(self, sample: Sample) -> list[Event]:
         now, health = sample.time_s, sample.health
-        if self._open is not None and self._open.kind == Verdict.CAMERA_FAULT:
+        if self._open is not None and self._blind:
             still = health.of(self._open.mode)
             if still is not None:
                 self._clear_since = None
@@ -135,9 +161,10 @@ class Detector:
         ended = self._end(now, since) if self._open is not None else []
         # Stillness is suspicious at once and believed only after its own time, which is the limit to name.
         threshold = believed.confirm_s if believed.since_s is not None else believed.threshold
-        self._start(
-            Verdict.CAMERA_FAULT, believed.fault, since, now, believed.statistic, believed.value, threshold
-        )
+        spoke = (believed.statistic, believed.value, threshold, believed.unit)
+        self._start(Verdict.CAMERA_FAULT, believed.fault, since, now, spoke)
+        self._source = Source.HEALTH
+        self._explain({}, health, certain=believed.certain)
         return [*ended, self._say(Phase.START, now)]
 
     def _believed(self, health: Health, now: float) -> Suspicion | None:
@@ -150,47 +177,44 @@ class Detector:
             return None
         return first
 
-    def _domain(self, sample: Sample, levels: Levels) -> list[Event]:
+    def _scene(self, sample: Sample, levels: Levels) -> list[Event]:
         now = sample.time_s
-        if self._open is not None and self._open.kind == Verdict.CAMERA_FAULT:
+        if self._blind:
             self._above_since = None
             return []
         if sample.health.suspect is not None or not sample.scored:
             # Undecided: a suspicion that comes and goes must not keep the scene's own evidence from being believed.
             return []
-        excess = {name: self._excess(name, getattr(levels, name)) for name in CHANNELS}
-        loudest = max(excess, key=lambda name: excess[name])
         if self._open is not None:
-            return self._end_domain(now, levels)
-        if excess[loudest] <= 1.0 or now < self._domain_over_s + self._rule.refractory_s:
+            return self._end_scene(now, levels)
+        excess = {c.name: _excess(c, levels) for c in self._calibration.channels}
+        loudest = max(excess, key=lambda name: excess[name])
+        if excess[loudest] <= 1.0 or now < self._scene_over_s + self._rule.refractory_s:
             self._above_since = None
             return []
         self._above_since = now if self._above_since is None else self._above_since
         if now - self._above_since < self._rule.confirm_s:
             return []
-        value, threshold = getattr(levels, loudest), self._calibration.channel(loudest).threshold
-        self._start(Verdict.LEFT_DOMAIN, "", self._onset(loudest, value), now, loudest, value, threshold)
+        kind, mode = scene_or_camera(excess, sample.health)
+        value = getattr(levels, loudest)
+        threshold = self._calibration.channel(loudest).threshold
+        spoke = (loudest, value, threshold, self._units.get(loudest, ""))
+        self._start(kind, mode, self._onset(loudest, value), now, spoke)
+        self._source = Source.CHANNELS
+        self._explain(excess, sample.health, p_value=self._calibration.p_value(loudest, value))
         self._channels.forget_waiting()
         return [self._say(Phase.START, now)]
 
-    def _excess(self, name: str, value: float) -> float:
-        """0 at the typical level, 1 at the threshold; makes channels of different units comparable."""
-        channel = self._calibration.channel(name)
-        if not math.isfinite(value):
-            return 0.0
-        return (value - channel.typical) / max(channel.threshold - channel.typical, 1e-9)
-
-    def _end_domain(self, now: float, levels: Levels) -> list[Event]:
+    def _end_scene(self, now: float, levels: Levels) -> list[Event]:
         assert self._open is not None
         self._note(getattr(levels, self._open.channel), now)
-        cleared = all(not getattr(levels, name) > self._calibration.channel(name).clear for name in CHANNELS)
-        if not cleared:
+        if any(getattr(levels, c.name) > c.clear for c in self._calibration.channels):
             self._clear_since = None
             return []
         self._clear_since = now if self._clear_since is None else self._clear_since
         if now - self._clear_since < self._rule.clear_s:
             return []
-        self._domain_over_s = now
+        self._scene_over_s = now
         self._above_since = None
         return self._end(now, self._clear_since)
 
@@ -214,10 +238,10 @@ class Detector:
         mode: str,
         onset_s: float,
         now: float,
-        channel: str,
-        value: float,
-        threshold: float,
+        spoke: tuple[str, float, float, str],
     ) -> None:
+        """Open an event; spoke: the statistic with its value, threshold and unit."""
+        channel, value, threshold, unit = spoke
         self._number += 1
         self._clear_since = None
         self._above_since = None
@@ -236,7 +260,22 @@ class Detector:
             threshold=threshold,
             peak=value,
             peak_s=now,
+            unit=unit,
         )
+
+    def _explain(
+        self,
+        excess: dict[str, float],
+        health: Health,
+        *,
+        certain: bool = False,
+        p_value: float | None = None,
+    ) -> None:
+        """Add to the open event how sure it is, and what else it might have been."""
+        assert self._open is not None
+        budget = None if certain else self._calibration.false_alarms_per_hour
+        other = runner_up(self._open.kind, self._open.mode, excess, health)
+        self._open = replace(self._open, p_value=p_value, budget_per_hour=budget, runner_up=other)
 
     def _note(self, value: float, now: float) -> None:
         assert self._open is not None
@@ -261,3 +300,11 @@ class Detector:
         self._open = None
         self._clear_since = None
         return [ended]
+
+
+def _excess(channel: Channel, levels: Levels) -> float:
+    """0 at the typical level, 1 at the threshold; makes channels of different units comparable."""
+    value = getattr(levels, channel.name)
+    if not math.isfinite(value):
+        return 0.0
+    return float((value - channel.typical) / max(channel.threshold - channel.typical, 1e-9))

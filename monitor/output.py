@@ -20,7 +20,7 @@ STATISTICS = tuple(
     )
 )
 COLUMNS = (
-    "source", "index", "time_s", "surprise", "verdict", "mode", "background", "residual", "damage", "domain", "departure",
+    "source", "index", "time_s", "surprise", "verdict", "mode", "background", "residual", "damage", "domain", "departure", "corruption",
     "suspect", *STATISTICS,
 )  # fmt: skip
 
@@ -60,6 +60,7 @@ def score_row(watched: Watched) -> tuple[Any, ...]:
     health, judged = watched.health, watched.judged
     numbers = (
         watched.background, watched.residual, watched.damage, judged.levels.domain, judged.levels.departure,
+        judged.levels.corruption,
     )  # fmt: skip
     statistics = (health.statistics.get(name, math.nan) for name in STATISTICS)
     return (

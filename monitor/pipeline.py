@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from engines.bundle import Bundle
+from engines.decision import units
 from engines.engine import Engine
 from engines.frames import Frame
 from engines.health import Health, HealthChecks
@@ -17,6 +18,8 @@ from monitor.detector import Detector, Judged, Sample
 from monitor.events import Event, Phase, Verdict
 
 BATCH = 16
+SCENE = (Verdict.LEFT_DOMAIN, Verdict.CANT_TELL)
+"""Verdicts after which what the picture used to look like says nothing of what it should."""
 SILENT_AFTER_S = 3.0
 """Age of the newest picture that makes a want of frames, unless a configuration says otherwise."""
 
@@ -45,22 +48,24 @@ class Stream:
         self.name, self._silent_after_s = name, silent_after_s
         self._last_s: float | None = None
         self._health = HealthChecks()
-        self.detector = Detector(name, bundle.calibration, bundle.density.within)
+        self.detector = Detector(
+            name, bundle.calibration, bundle.density.within, units(bundle.density.normal)
+        )
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> Watched:
         """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
         silence = self._silence(frame.time_s)
         health = self._health.check(frame)
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
-        sample = Sample(frame.time_s, surprise - background, scores.latent[row], health)
+        residual, damage = float(scores.residual[row]), float(scores.damage[row])
+        sample = Sample(frame.time_s, surprise - background, scores.latent[row], health, damage)
         judged = self.detector.update(sample)
         for event in judged.events:
-            if event.kind == Verdict.LEFT_DOMAIN and event.phase != Phase.UPDATE:
+            if event.kind in SCENE and event.phase != Phase.UPDATE:
                 self._health.new_scene()
             elif event.phase == Phase.START:
                 self._health.forget_waiting()
         judged = replace(judged, events=silence + judged.events)
-        residual, damage = float(scores.residual[row]), float(scores.damage[row])
         return Watched(frame, surprise, background, residual, damage, health, judged, sample.scored)
 
     def _silence(self, time_s: float) -> tuple[Event, ...]:

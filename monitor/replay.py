@@ -43,6 +43,7 @@ class Trace:
         self.times_s.append(frame.time_s)
         values = {
             "departure": judged.levels.departure,
+            "corruption": judged.levels.corruption,
             "domain": judged.levels.domain,
             "surprise": watched.surprise - watched.background,
             "blur": watched.health.statistics.get("blur", math.nan),

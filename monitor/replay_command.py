@@ -16,19 +16,20 @@ from engines import __version__
 from engines.backends import AUTO
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
-from engines.decision import CHANNELS, units
+from engines.decision import units
 from engines.decoding import Decode, Decoding, decoding
 from engines.engine import Engine, Precision
 from engines.footage import Drive, Recording, find_drives
 from engines.opening import open_engine
 from monitor.alerts import Model, alert
-from monitor.events import Event, Phase
+from monitor.events import Event, Level, Phase
 from monitor.journal import Journal
 from monitor.output import ScoreFile, check_outputs, whole_file
 from monitor.pipeline import BATCH, Watched
 from monitor.publisher import Publisher
 from monitor.replay import Trace, as_array, replay
 from monitor.report_words import clock, label
+from monitor.verdict import level
 
 DESCRIPTIONS = {
     "departure": "how far the scene has moved from the stream's own past, away from normal",
@@ -36,7 +37,8 @@ DESCRIPTIONS = {
     "surprise": "-log density of each frame under the taught footage",
     "blur": "fall of the sharpest edges below the stream's past",
     "covered": "share of textured patches that went flat, still and dark",
-    "damage": "-log density of the early-layer statistics; recorded, not decided on",
+    "corruption": "how far damage rose above the stream's own past",
+    "damage": "-log density of the early-layer statistics",
 }
 
 
@@ -179,7 +181,7 @@ def event_line(event: Event) -> str:
     if event.phase == Phase.END:
         ended_s = event.end_s if event.end_s is not None else event.time_s
         return f"{clock(event.time_s, True)}  [green]over[/]   {name}: ended {clock(ended_s, True)} after {ended_s - event.onset_s:.1f} s"
-    colour = "bold red" if event.kind == "camera_fault" else "bold yellow"
+    colour = "bold yellow" if level(event) == Level.WARN else "bold red"
     return (
         f"{clock(event.time_s, True)}  [{colour}]ALERT[/]  {name}: since {clock(event.onset_s, True)}, "
         f"{event.channel} {event.value:.2f} over {event.threshold:.2f}"
@@ -197,7 +199,7 @@ def _report(path: Path, bundle: Bundle, run: _Run) -> None:
 
     calibration = bundle.calibration
     in_units = units(bundle.density.normal)
-    thresholds = {name: calibration.channel(name).threshold for name in CHANNELS}
+    thresholds = {channel.name: channel.threshold for channel in calibration.channels}
     recordings = []
     for trace in run.traces:
         duration_s = trace.times_s[-1] if trace.times_s else 0.0

@@ -22,6 +22,10 @@ __all__ = ["Band", "ChannelTrace", "EventView", "Recording", "Report", "headline
 _NAMED = 4
 
 
+USUAL = (Verdict.OK, Verdict.LEFT_DOMAIN, Verdict.CAMERA_FAULT)
+"""Verdicts that a report names even where there are none of them."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """All that is known of one recording after its replay.
@@ -121,7 +125,11 @@ def _tiles(recordings: Sequence[Recording]) -> str:
         ("", "watched", span(sum(one.duration_s for one in recordings))),
         ("", "frames", grouped(sum(one.frames for one in recordings))),
         (Verdict.OK.value, LABELS[Verdict.OK], share),
-        *((kind.value, LABELS[kind], str(kinds.count(kind))) for kind in list(Verdict)[1:]),
+        *(
+            (kind.value, LABELS[kind], str(kinds.count(kind)))
+            for kind in list(Verdict)[1:]
+            if kind in USUAL or kind in kinds
+        ),
     ]
     cells = "".join(
         '<div class="card"><dt>' + (f'<i class="swatch {kind}"></i>' if kind else "") + f"{name}</dt>"
@@ -188,12 +196,13 @@ def _panel(number: int, recording: Recording) -> str:
         + f'<script type="application/json" id="f{number}">{chart.to_json()}</script>'
         f'<div class="chart" id="c{number}" data-figure="f{number}" data-span="{span_s * 1000:.0f}" '
         f'role="img" aria-label="{escape(spoken)}" style="height:{chart.layout.height}px"></div>'
-        f'<figcaption class="key">{_key(number)}</figcaption>{_meanings(recording.channels)}</figure>'
+        f'<figcaption class="key">{_key(number, recording)}</figcaption>{_meanings(recording.channels)}</figure>'
     )
 
 
-def _key(number: int) -> str:
-    swatches = [(kind.value, text) for kind, text in LABELS.items()]
+def _key(number: int, recording: Recording) -> str:
+    seen = {*USUAL, *(Band(*band).verdict for band in recording.verdict)}
+    swatches = [(kind.value, text) for kind, text in LABELS.items() if kind in seen]
     swatches += [("stroke", "smoothed"), ("stroke each", "each frame"), ("stroke bar", "threshold")]
     return (
         "".join(f'<span><i class="swatch {name}"></i>{text}</span>' for name, text in swatches)

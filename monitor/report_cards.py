@@ -19,6 +19,9 @@ _ICONS = {
     Verdict.OK: '<path d="M3 8.5l3.2 3.2L13 5"/>',
     Verdict.LEFT_DOMAIN: '<path d="M4 12L12 4M6 4h6v6"/>',
     Verdict.CAMERA_FAULT: '<path d="M4 4l8 8M12 4l-8 8"/>',
+    Verdict.CANT_TELL: '<path d="M5 6a3 3 0 1 1 4 2.8c-.7.3-1 .8-1 1.4M8 12.6v.6"/>',
+    Verdict.NO_SIGNAL: '<path d="M3 13L13 3M4 9v3M8 6v6M12 6v6"/>',
+    Verdict.STALE: '<path d="M8 3v5l3 2M8 2.6a5.4 5.4 0 1 0 .1 0"/>',
 }
 
 

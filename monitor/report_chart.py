@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 _FEW = 200
 _TOP_PX, _BAND_PX, _ROW_PX, _GAP_PX, _FOOT_PX = 22, 30, 128, 38, 40
 
-# Light and dark value of each colour. The three verdicts stay apart for every common colour blindness (grey,
+# Light and dark value of each colour. The frequent verdicts stay apart for every common colour blindness (grey,
 # blue, vermilion of differing lightness) and each has its own hatching besides.
 PALETTE = {
     "page": ("#f6f7f5", "#121619"),
@@ -33,10 +33,16 @@ PALETTE = {
     "ok": ("#c9d6d0", "#3c4b47"),
     "left_domain": ("#3f66c4", "#84a5f5"),
     "camera_fault": ("#cc4a0c", "#f58a4e"),
+    "cant_tell": ("#7a5aa6", "#b79be0"),
+    "no_signal": ("#4a5257", "#aab4b9"),
+    "stale": ("#6b7378", "#8b959a"),
     "on_ok": ("#2c3f38", "#d5e2dc"),
     "on_event": ("#fefefe", "#11171a"),
 }
-_HATCH = {Verdict.OK: "", Verdict.LEFT_DOMAIN: "/", Verdict.CAMERA_FAULT: "x"}
+_HATCH = {
+    Verdict.OK: "", Verdict.LEFT_DOMAIN: "/", Verdict.CAMERA_FAULT: "x", Verdict.CANT_TELL: ".",
+    Verdict.NO_SIGNAL: "|", Verdict.STALE: "-",
+}  # fmt: skip
 
 
 class Band(NamedTuple):

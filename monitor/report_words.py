@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from math import isfinite
 
-from monitor.events import Verdict
+from monitor.events import SILENT, Verdict
 
 LABELS = {
     Verdict.OK: "all right",
     Verdict.LEFT_DOMAIN: "left its domain",
     Verdict.CAMERA_FAULT: "camera fault",
+    Verdict.CANT_TELL: "can't tell",
+    Verdict.NO_SIGNAL: "no signal",
+    Verdict.STALE: "stale",
 }
 
 
 def label(verdict: Verdict, mode: str = "") -> str:
     """Return the verdict in plain words, such as ``camera fault (black)``."""
     words = LABELS[Verdict(verdict)]
-    return f"{words} ({mode.replace('_', ' ')})" if mode else words
+    return f"{words} ({mode.replace('_', ' ')})" if mode and verdict not in SILENT else words
 
 
 def clock(time_s: float, exact: bool = False) -> str:

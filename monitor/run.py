@@ -18,12 +18,11 @@ from engines.bundle import Bundle
 from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.frames import Frame
-from engines.health.fault import Fault
 from engines.scores import Scores
 from monitor.alerts import Model
 from monitor.batcher import Batcher
 from monitor.config import CameraConfig
-from monitor.events import Event, Phase, Verdict
+from monitor.events import SILENT, Event, Phase, Verdict
 from monitor.live import LiveCamera, Status
 from monitor.outbox import Message
 from monitor.pictures import jpeg, picture
@@ -134,7 +133,7 @@ class Watch:
     @property
     def silent(self) -> bool:
         """Whether it has been told that no frames come."""
-        return self.open is not None and self.open.mode == Fault.NO_FRAMES
+        return self.open is not None and self.open.kind in SILENT
 
     @property
     def limit_s(self) -> float:
@@ -172,7 +171,10 @@ class Watch:
             return ()
         self.silent_since_s = now_s - age_s
         since_s = self._last_media_s
-        return self._follow(self._stream.detector.no_frames(since_s + age_s, since_s, self.limit_s))
+        linked = self.live.state.status in (Status.STREAMING, Status.STALE)
+        return self._follow(
+            self._stream.detector.no_frames(since_s + age_s, since_s, self.limit_s, linked=linked)
+        )
 
     def finish(self) -> tuple[Event, ...]:
         """End what is still open, since nobody watches any more."""
@@ -342,6 +344,6 @@ class Daemon:
 
 def _not_before(event: Event, media_s: float) -> Event:
     """Return the event, told and ended no earlier than ``media_s`` if it is the end of a silence."""
-    if event.mode != Fault.NO_FRAMES or event.phase != Phase.END or event.end_s is None:
+    if event.kind not in SILENT or event.phase != Phase.END or event.end_s is None:
         return event
     return replace(event, time_s=max(event.time_s, media_s), end_s=max(event.end_s, media_s))

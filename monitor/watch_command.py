@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from monitor.alerts import Alert, Level, encode
+from monitor.alerts import Alert, encode
 from monitor.cursor import Notice
-from monitor.events import Verdict
+from monitor.events import Level, Verdict
 from monitor.signals import stop_on_signal
 from monitor.subscriber import Subscriber
 from monitor.wire import Curve

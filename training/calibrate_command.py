@@ -202,10 +202,11 @@ def tell(say: Console, parent: Bundle, bundle: Bundle, found: Onboarded) -> None
         say.print(f"         left out: {part}")
     towards = f"the latent's mean by {step.shift:.1f} standard deviations" if step.shift else "not the latent"
     say.print(f"[bold]moved[/]    thresholds, typical levels, {towards}")
+    known = {channel.name: channel for channel in parent.calibration.channels}
     for new in calibration.channels:
-        old, unit = parent.calibration.channel(new.name), UNITS[new.name]
+        old, unit = known.get(new.name, new), UNITS[new.name]
         say.print(
-            f"         {new.name:<9} typically {old.typical:.2f} → {new.typical:.2f}, "
+            f"         {new.name:<10} typically {old.typical:.2f} → {new.typical:.2f}, "
             f"alarm above {old.threshold:.2f} → {new.threshold:.2f} {unit}"
         )
     say.print(

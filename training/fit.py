@@ -181,16 +181,18 @@ def fit(
     estimate = _estimator(kind, bandwidth, leading)
     known = behind(latent, footage.drives, beside, shipped) if relative else None
     broad = None if known is None else estimate(known.latent, known.weights)
-    evidence = _Evidence(latent, support, weights, known, broad, estimate, projection.scale)
-    taught, divisor = evidence.densities(np.zeros(len(latent), bool))
     early_projection = _early_projection(footage, background)
+    early = None if early_projection is None else early_projection.latent(footage.early)
+    evidence = _Evidence(latent, early, support, weights, known, broad, estimate, projection.scale)
+    nobody = np.zeros(len(latent), bool)
+    taught, divisor = evidence.densities(nobody)
     density = Density(
         pooling=pooling,
         projection=projection,
         normal=taught,
         background=divisor,
         early_projection=early_projection,
-        early=_early_kde(footage, early_projection, support, weights),
+        early=evidence.early_density(nobody),
         # Of the support alone, so that a drive can be left out of it later.
         within=within_precision(latent[support, :DEPARTURE_DIMENSIONS], footage.drives[support]),
         cells=_cells(normal, unit),
@@ -229,10 +231,12 @@ def _estimator(kind: DensityKind, bandwidth: float, leading: int) -> Estimator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Evidence:
-    """What densities are estimated from: N latents, the rows among them that are support points with their weights,
-    and what is known beside with its density (None where surprise is absolute). scale: d, of the projection."""
+    """What densities are estimated from: N latents, N early latents (None without early statistics), the rows among
+    them that are support points with their weights, and what is known beside with its density (None where surprise is
+    absolute). scale: d, of the projection."""
 
     latent: Floats
+    early: Floats | None
     support: NDArray[np.int64]
     weights: Floats
     known: Behind | None
@@ -245,16 +249,28 @@ class _Evidence:
 
         The broad density keeps them, which makes them a little stranger; a tilt would make them less strange, and
         is learnt anew."""
+        rows, remaining = self._kept(excluded)
+        points = self.latent[rows]
+        normal = self.estimate(points, remaining)
+        if self.known is None or self.broad is None:
+            return normal, None
+        return normal, self.known.divisor(self.broad, normal, Side(points, remaining), self.scale)
+
+    def early_density(self, excluded: NDArray[np.bool_]) -> Kde | None:
+        """The same for the early statistics; None without them."""
+        if self.early is None:
+            return None
+        rows, remaining = self._kept(excluded)
+        return Kde(self.early[rows], np.log(remaining), 1.0)
+
+    def _kept(self, excluded: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Floats]:
+        """The support points that are left, with weights that sum to 1."""
         kept = ~excluded[self.support]
         if not kept.any():
             raise CalibrationError(
                 "fit", "must leave some footage when a part is held out", "give more drives or longer ones"
             )
-        points, remaining = self.latent[self.support[kept]], self.weights[kept] / self.weights[kept].sum()
-        normal = self.estimate(points, remaining)
-        if self.known is None or self.broad is None:
-            return normal, None
-        return normal, self.known.divisor(self.broad, normal, Side(points, remaining), self.scale)
+        return self.support[kept], self.weights[kept] / self.weights[kept].sum()
 
 
 def _cells(normal: Sequence[Encoded], unit: bool) -> Cells | None:
@@ -316,14 +332,6 @@ def _early_projection(footage: Footage, background: Background | None) -> Projec
     return fit_projection(footage.early, drive_weights(footage.drives), 16)
 
 
-def _early_kde(
-    footage: Footage, projection: Projection | None, support: NDArray[np.int64], weights: Floats
-) -> Kde | None:
-    if projection is None:
-        return None
-    return Kde(projection.latent(footage.early[support]), np.log(weights), 1.0)
-
-
 def _score_unit(unit: Unit, footage: Footage, evidence: _Evidence, rule: Rule) -> HeldOut:
     """What the channels of a unit would have done had the unit not been taught."""
     normal, divisor = evidence.densities(unit.excluded)
@@ -334,5 +342,9 @@ def _score_unit(unit: Unit, footage: Footage, evidence: _Evidence, rule: Rule) -
         domain = domain - divisor.surprise(latent)
     rest = evidence.support[~unit.excluded[evidence.support]]
     within = within_precision(evidence.latent[rest, :DEPARTURE_DIMENSIONS], footage.drives[rest])
-    channels = run_channels(list(times_s), domain, latent, within, rule)
+    early = evidence.early_density(unit.excluded)
+    damage = np.zeros(len(latent))
+    if early is not None and evidence.early is not None:
+        damage = early.surprise(evidence.early[rows])
+    channels = run_channels(list(times_s), domain, latent, damage, within, rule)
     return held_out(int(footage.drives[unit.start]), times_s, channels, rule)

@@ -25,7 +25,7 @@ from training.fit import Footage, Unit, held_out_units, join
 
 LEAST_UNITS = 4
 """Three to calibrate by, and the one that they judge."""
-CAMERA_FREE = frozenset({"departure"})
+CAMERA_FREE = frozenset({"departure", "corruption"})
 """Channels in which what identifies a camera cancels."""
 LEAST_WANDER = 0.1
 """Share of the taught drives' typical departure that footage must reach: parked or frozen, it says nothing of driving."""
@@ -214,10 +214,11 @@ def _stretch(
     rows = slice(unit.start, unit.stop)
     latent, times_s = footage.features[rows], footage.times_s[rows]
     shift = move.shift(footage, learnt & ~unit.excluded)
+    damage = density.damage(footage.early[rows], len(latent))
 
     def channels(latent: Floats) -> dict[str, Floats]:
         domain = _domain(density, latent)
-        return run_channels(list(times_s), domain, latent, density.within, calibration.rule)
+        return run_channels(list(times_s), domain, latent, damage, density.within, calibration.rule)
 
     before = channels(latent)
     after = channels(latent - shift) if shift.any() else before

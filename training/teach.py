@@ -16,7 +16,7 @@ from rich.console import Console
 from engines import __version__
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
-from engines.decision import CHANNELS, Rule, units
+from engines.decision import Rule, units
 from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection, Tilted
 from engines.encoders import Background
 from engines.errors import EngineError, InputError
@@ -153,16 +153,17 @@ def tell(say: Console, bundle: Bundle) -> None:
         f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average"
     )
     in_units = units(bundle.density.normal)
-    for channel in (calibration.channel(name) for name in CHANNELS):
+    for channel in calibration.channels:
         unit = in_units[channel.name]
         say.print(
-            f"         {channel.name:<9} typically {channel.typical:.2f}, alarm above {channel.threshold:.2f} {unit}"
+            f"         {channel.name:<10} typically {channel.typical:.2f}, alarm above {channel.threshold:.2f} {unit}"
         )
     say.print(
         f"[bold]budget[/]   this footage supports {calibration.false_alarms_per_hour:.3g} false alarms per hour of driving like it"
     )
     if calibration.false_alarms_per_hour > 1.0:
-        say.print(f"         for 1 per hour, teach about {len(CHANNELS)} h of normal driving")
+        hours = calibration.false_alarms_per_hour * calibration.unit_s / 3600 * (calibration.units + 1)
+        say.print(f"         for 1 per hour, teach about {hours:.2g} h of normal driving")
     for note in manifest.notes:
         say.print(f"[yellow]note[/]     {note}")
     say.print(f"[bold]wrote[/]    {bundle.path} ({bundle.sha256[:12]})")

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 class Fault(StrEnum):
     """Modes of a camera fault that are told apart; ``engines.health.checks`` says which of the 36 known ones
-    each stands for."""
+    each stands for. CORRUPTED is none of them: the early features say so, and no check knows what it is."""
 
     NO_FRAMES = "no_frames"
     IRREGULAR_FRAMES = "irregular_frames"
@@ -35,3 +35,4 @@ class Fault(StrEnum):
     DEAD_PIXELS = "dead_pixels"
     NOISE = "noise"
     BLUR = "blur"
+    CORRUPTED = "corrupted"

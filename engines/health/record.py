@@ -18,7 +18,8 @@ class Suspicion:
     """One check that speaks.
 
     statistic, value, threshold, unit: of the check. confirm_s: how long it must last to be believed. since_s:
-    when the evidence began, where the statistic itself is a time; else None.
+    when the evidence began, where the statistic itself is a time; else None. certain: whether nothing but the fault
+    can look like this.
     """
 
     fault: Fault
@@ -28,6 +29,12 @@ class Suspicion:
     unit: str
     confirm_s: float
     since_s: float | None = None
+    certain: bool = False
+
+    @property
+    def closeness(self) -> float:
+        """How much of its threshold the value reaches: from 1 on it is suspicious."""
+        return self.value / self.threshold
 
 
 @dataclass(frozen=True, slots=True)

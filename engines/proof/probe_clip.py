@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.decision import CHANNELS, Calibration, Channels, Levels
+from engines.decision import Calibration, Channels, Levels
 from engines.frames import Image
 from engines.scores import Scores
 
@@ -68,14 +68,18 @@ def probe_clips(bundle: Bundle, *, mirrored: bool = False) -> Clips:
 def alerts(clips: Clips, scores: Scores, bundle: Bundle) -> tuple[ClipAlert, ...]:
     """The alerts that the bundle's calibration raises on the clips, given the scores of their pictures. Health checks
     have no part in it: they look at the camera's own pictures."""
-    latent, domain = scores.latent.astype(np.float64), scores.domain.astype(np.float64)
+    latent, domain, damage = (
+        values.astype(np.float64) for values in (scores.latent, scores.domain, scores.damage)
+    )
     told: list[ClipAlert] = []
     for number, order in enumerate(clips.orders):
         channels = Channels(bundle.calibration.rule, bundle.density.within)
         latch = _Latch(bundle.calibration)
         for step, picture in enumerate(order):
             time_s = step * STEP_S
-            levels = channels.update(time_s, float(domain[picture]), latent[picture], learn=not latch.on)
+            levels = channels.update(
+                time_s, float(domain[picture]), latent[picture], float(damage[picture]), learn=not latch.on
+            )
             if latch.update(time_s, levels):
                 channels.forget_waiting()
         told += [ClipAlert(number, *span) for span in latch.finish(len(order) * STEP_S)]
@@ -107,7 +111,7 @@ class _Latch:
 
     def update(self, time_s: float, levels: Levels) -> bool:
         """Take the levels of one step; True where an alert begins."""
-        known = [self._calibration.channel(name) for name in CHANNELS]
+        known = self._calibration.channels
         if self._start is None:
             above = any(getattr(levels, c.name) > c.threshold for c in known)
             ready = time_s >= self._over_s + self._rule.refractory_s

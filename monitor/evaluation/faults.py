@@ -21,7 +21,7 @@ from engines.metrics import quantile
 from monitor.evaluation.cases import Case
 from monitor.evaluation.result import FaultResult
 from monitor.evaluation.unseen import Unseen
-from monitor.events import Event, Phase, Verdict
+from monitor.events import SILENT, Event, Phase, Verdict
 from monitor.pipeline import BATCH, Stream
 
 PAST_S, FAULT_S = 10.0, 8.0
@@ -130,7 +130,7 @@ class _Bench:
         for event in self._events(broken, deepcopy(self._stream), end_s):
             delay_s = event.detected_s - onset_s
             firsts.setdefault("any", delay_s)
-            if event.kind == Verdict.CAMERA_FAULT:
+            if event.kind == Verdict.CAMERA_FAULT or event.kind in SILENT:
                 firsts.setdefault("fault", delay_s)
                 if event.mode == FAULTS[mode].verdict:
                     firsts.setdefault("mode", delay_s)

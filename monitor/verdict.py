@@ -1,0 +1,75 @@
+"""What the evidence says of a stream, and how much it matters. Pure.
+
+Deep against early features: a new scene moves the latent more than the early statistics, a broken picture the other
+way round. Where the two are near each other, or a check of the camera's health nearly spoke, nobody can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engines.health import Health
+from engines.health.fault import Fault
+from monitor.events import SILENT, Event, Level, Phase, RunnerUp, Verdict
+
+CAMERA = 3.0
+"""Times as far beyond its threshold as the scene's channels that corruption must be to make a camera fault."""
+DOUBT = 1.5
+"""The same from which on nobody can tell."""
+NEARLY = 0.8
+"""Share of its limit at which a check of the camera's health makes a change of scene doubtful."""
+MOST = 0.5
+"""Share of the picture beyond which what hides or holds it is an error."""
+
+HARMLESS = frozenset({
+    Fault.IRREGULAR_FRAMES, Fault.EXPOSURE_OSCILLATION, Fault.VIBRATION, Fault.MONOCHROME, Fault.CHANNEL_SWAP,
+    Fault.COLOUR_CAST, Fault.CHROMATIC_ABERRATION, Fault.BANDING, Fault.DEAD_PIXELS, Fault.NOISE,
+})  # fmt: skip
+"""Faults that degrade a picture and leave what is in it to be seen."""
+PARTIAL = frozenset({Fault.COVERED, Fault.PARTIAL_FREEZE, Fault.WHITE})
+"""Faults whose harm is the share of the picture that they take."""
+
+
+def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdict, str]:
+    """What it means that a channel is above its threshold while no check of health speaks: a verdict and its mode.
+
+    excess: of each channel, 0 at its typical level and 1 at its threshold."""
+    scene = max(excess.get("domain", 0.0), excess.get("departure", 0.0))
+    corruption = excess.get("corruption", 0.0)
+    if corruption > 1.0 and corruption > CAMERA * scene:
+        return Verdict.CAMERA_FAULT, Fault.CORRUPTED
+    nearest = health.nearest
+    nearly = nearest is not None and nearest.closeness >= NEARLY
+    if nearly or (corruption > 1.0 and corruption > DOUBT * scene):
+        return Verdict.CANT_TELL, ""
+    return Verdict.LEFT_DOMAIN, ""
+
+
+def runner_up(verdict: Verdict, mode: str, excess: Mapping[str, float], health: Health) -> RunnerUp | None:
+    """The explanation that comes next to ``verdict`` and ``mode``; None where nothing else speaks at all."""
+    others = [s for s in (*health.suspicions, health.nearest) if s is not None and s.fault != mode]
+    candidates = [RunnerUp(Verdict.CAMERA_FAULT, s.fault, s.statistic, s.closeness) for s in others]
+    for channel, value in excess.items():
+        broken = channel == "corruption"
+        other = RunnerUp(
+            Verdict.CAMERA_FAULT if broken else Verdict.LEFT_DOMAIN,
+            Fault.CORRUPTED if broken else "",
+            channel,
+            value,
+        )
+        if (other.kind, other.mode) != (verdict, mode):
+            candidates.append(other)
+    best = max(candidates, key=lambda c: c.closeness, default=None)
+    return best if best is not None and best.closeness > 0.0 else None
+
+
+def level(event: Event) -> Level:
+    """How bad things stand once ``event`` has been said, graded by harm: is there a picture to work with?"""
+    if event.phase is Phase.END:
+        return Level.OK
+    if event.kind in SILENT:
+        return Level.STALE
+    if event.kind is not Verdict.CAMERA_FAULT or event.mode in HARMLESS:
+        return Level.WARN
+    if event.mode in PARTIAL and event.unit.startswith("share of") and event.peak < MOST:
+        return Level.WARN
+    return Level.ERROR
