@@ -13,8 +13,10 @@ from monitor.events import SILENT, Event, Level, Phase, RunnerUp, Verdict
 
 CAMERA = 3.0
 """Times as far beyond its threshold as the scene's channels that corruption must be to make a camera fault."""
+SURE = 2.5
+"""Times its threshold that corruption must reach besides: at less, a new scene in another light does the same."""
 DOUBT = 1.5
-"""The same from which on nobody can tell."""
+"""Times as far beyond its threshold as the scene's channels from which on nobody can tell."""
 NEARLY = 0.8
 """Share of its limit at which a check of the camera's health makes a change of scene doubtful."""
 MOST = 0.5
@@ -35,7 +37,7 @@ def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdic
     excess: of each channel, 0 at its typical level and 1 at its threshold."""
     scene = max(excess.get("domain", 0.0), excess.get("departure", 0.0))
     corruption = excess.get("corruption", 0.0)
-    if corruption > 1.0 and corruption > CAMERA * scene:
+    if corruption > SURE and corruption > CAMERA * scene:
         return Verdict.CAMERA_FAULT, Fault.CORRUPTED
     nearest = health.nearest
     nearly = nearest is not None and nearest.closeness >= NEARLY

@@ -96,7 +96,9 @@ def watched(bundle: Bundle, *paths: Path) -> tuple[Alarm, ...]:
     scores = engine.score(np.stack(images))
     times_s = np.arange(len(images)) / FPS
     rule = bundle.calibration.rule
-    levels = run_channels(list(times_s), scores.domain, scores.latent, bundle.density.within, rule)
+    levels = run_channels(
+        list(times_s), scores.domain, scores.latent, scores.damage, bundle.density.within, rule
+    )
     return alarms(times_s, levels, bundle.calibration)
 
 
@@ -288,7 +290,11 @@ def test_alarms_are_the_detectors_own() -> None:
     times_s = np.arange(0.0, 300.0, 0.2)
     surprise = np.repeat(random.choice([0.0, 2.45, 4.0], 100), 15) + 0.3 * random.normal(size=len(times_s))
     latent: Floats = np.zeros((len(times_s), 2))
-    found = alarms(times_s, run_channels(list(times_s), surprise, latent, within, rule), calibration)
+    found = alarms(
+        times_s,
+        run_channels(list(times_s), surprise, latent, np.zeros(len(times_s)), within, rule),
+        calibration,
+    )
     detector = Detector("camera", calibration, within)
     events: list[Event] = []
     for t, s, z in zip(times_s, surprise, latent, strict=True):

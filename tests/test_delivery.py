@@ -134,7 +134,16 @@ def test_alert_is_a_cloud_event_with_all_fields() -> None:
     ("changes", "level"),
     [
         pytest.param({}, "ERROR", id="fault"),
-        pytest.param({"mode": "no_frames"}, "STALE", id="nobody knows"),
+        pytest.param({"kind": Verdict.NO_SIGNAL, "mode": "no_frames"}, "STALE", id="no signal"),
+        pytest.param({"kind": Verdict.STALE, "mode": "no_frames"}, "STALE", id="stale"),
+        pytest.param({"kind": Verdict.CANT_TELL, "mode": ""}, "WARN", id="can't tell"),
+        pytest.param({"mode": "noise"}, "WARN", id="a picture to work with"),
+        pytest.param(
+            {"mode": "covered", "unit": "share of picture", "peak": 0.3}, "WARN", id="covered in part"
+        ),
+        pytest.param(
+            {"mode": "covered", "unit": "share of picture", "peak": 0.7}, "ERROR", id="mostly covered"
+        ),
         pytest.param({"kind": Verdict.LEFT_DOMAIN, "mode": ""}, "WARN", id="left domain"),
         pytest.param({"phase": Phase.END, "end_s": 13.0}, "OK", id="over"),
     ],

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 import pytest
 
 from engines.decision import (
+    CHANNELS,
     Calibration,
     Channel,
     Channels,
@@ -33,8 +35,15 @@ WITHIN = np.eye(2)
 
 
 def calibration(rule: Rule = RULE) -> Calibration:
-    channels = (Channel("domain", 20.0, 10.0), Channel("departure", 3.0, 0.5))
-    return Calibration(rule, channels, "drive", 9, 60.0, 12.0)
+    channels = (
+        Channel("domain", 20.0, 10.0),
+        Channel("departure", 3.0, 0.5),
+        Channel("corruption", 1.0, 0.0),
+    )
+    peaks = [{"domain": 12.0 + i, "departure": 1.0, "corruption": 0.5} for i in range(9)]
+    typical = {c.name: c.typical for c in channels}
+    units = tuple(HeldOut(i, 60.0, typical, peak) for i, peak in enumerate(peaks))
+    return Calibration(rule, channels, "drive", 9, 60.0, 12.0, units)
 
 
 def health(suspect: Fault | None = None, still_s: float = 0.0) -> Health:
@@ -137,6 +146,82 @@ def test_departure_speaks_when_the_latent_moves_and_not_at_first() -> None:
     assert abs(events[0].onset_s - 15.0) <= 1.0
 
 
+def changed(
+    surprise: float, latent: float, damage: float, nearest: Suspicion | None = None
+) -> tuple[Event, ...]:
+    """Events of a stream that is as usual for 15 s and then has these scores."""
+    detector = Detector("cam", calibration(), WITHIN, {"domain": "nats"})
+    found: tuple[Event, ...] = ()
+    for i in range(220):
+        new = i >= 150
+        sample = Sample(
+            i / FPS,
+            surprise if new else 10.0,
+            np.array([latent if new else 0.0, 0.0]),
+            Health({}, (), nearest if new else None),
+            damage if new else 2.0,
+        )
+        found += detector.update(sample).events
+    return found
+
+
+NEAR = Suspicion(Fault.BLUR, "blur", 1.1, 1.2, "log sharpness", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("surprise", "latent", "damage", "nearest", "expected"),
+    [
+        pytest.param(60.0, 9.0, 2.0, None, (Verdict.LEFT_DOMAIN, ""), id="deep alone"),
+        pytest.param(10.0, 0.0, 9.0, None, (Verdict.CAMERA_FAULT, "corrupted"), id="early alone"),
+        pytest.param(
+            10.0, 9.0, 20.0, None, (Verdict.CAMERA_FAULT, "corrupted"), id="early far more than deep"
+        ),
+        pytest.param(10.0, 9.0, 7.0, None, (Verdict.CANT_TELL, ""), id="early a little more than deep"),
+        pytest.param(10.0, 9.0, 4.0, None, (Verdict.LEFT_DOMAIN, ""), id="a new scene corrupts a little too"),
+        pytest.param(10.0, 0.0, 3.8, None, (Verdict.CANT_TELL, ""), id="early alone but weakly"),
+        pytest.param(60.0, 9.0, 2.0, NEAR, (Verdict.CANT_TELL, ""), id="a check nearly spoke"),
+    ],
+)
+def test_a_new_scene_is_told_from_a_broken_picture_or_said_not_to_be(
+    surprise: float, latent: float, damage: float, nearest: Suspicion | None, expected: tuple[Verdict, str]
+) -> None:
+    events = changed(surprise, latent, damage, nearest)
+    assert events
+    assert (events[0].kind, events[0].mode) == expected
+
+
+def test_an_event_says_how_sure_it_is_and_what_else_it_might_have_been() -> None:
+    (start, *_) = changed(60.0, 0.0, 2.6)
+    assert (start.kind, start.channel, start.unit) == (Verdict.LEFT_DOMAIN, "domain", "nats")
+    # Nine held-out peaks, all below: nothing smaller can be said with nine.
+    assert start.p_value == 0.1
+    assert start.budget_per_hour == 12.0
+    assert start.runner_up is not None
+    assert (start.runner_up.kind, start.runner_up.mode) == (Verdict.CAMERA_FAULT, "corrupted")
+    assert 0.0 < start.runner_up.closeness < 1.0
+    assert calibration().p_value("domain", 14.5) == pytest.approx(0.7)
+    fault = next(e for e in run(samples([(5, 10, None), (3, 10, Fault.BLUR)])) if e.phase is Phase.START)
+    assert fault.p_value is None
+    assert fault.budget_per_hour == 12.0
+
+
+def test_a_corrupted_picture_ends_when_the_picture_is_as_before() -> None:
+    detector = Detector("cam", calibration(), WITHIN)
+    events: list[Event] = []
+    for i in range(400):
+        damage = 9.0 if 150 <= i < 250 else 2.0
+        events += detector.update(Sample(i / FPS, 10.0, np.zeros(2), health(), damage)).events
+    assert told(events) == [("start", "corrupted"), ("end", "corrupted")]
+    assert abs(events[1].time_s - 25.0) < 6.0
+
+
+def test_silence_with_a_link_is_stale() -> None:
+    detector = Detector("cam", calibration(), WITHIN)
+    detector.update(Sample(0.0, 10.0, np.zeros(2), health()))
+    (start,) = detector.no_frames(4.0, 0.0, 3.0, linked=True)
+    assert start.kind is Verdict.STALE
+
+
 def test_the_same_samples_give_the_same_events() -> None:
     stream = samples([(10, 10, None), (8, 60, None), (5, 10, Fault.WHITE), (8, 10, None)])
     assert run(stream) == run(stream)
@@ -148,7 +233,8 @@ def test_no_frames_begins_after_its_limit_and_ends_with_frames() -> None:
         detector.update(sample)
     assert detector.no_frames(6.0, 4.9, 3.0) == ()
     (start,) = detector.no_frames(8.0, 4.9, 3.0)
-    assert (start.kind, start.mode, start.onset_s) == (Verdict.CAMERA_FAULT, "no_frames", 4.9)
+    assert (start.kind, start.mode, start.onset_s) == (Verdict.NO_SIGNAL, "no_frames", 4.9)
+    assert (start.channel, start.unit, start.budget_per_hour) == ("frame age", "s", None)
     assert detector.no_frames(9.0, 4.9, 3.0) == ()
     after = [Sample(10.0 + i / FPS, 10.0, np.zeros(2), health()) for i in range(20)]
     assert told([e for s in after for e in detector.update(s).events]) == [("end", "no_frames")]
@@ -223,6 +309,26 @@ def test_an_unsupported_budget_is_refused_with_what_it_needs() -> None:
         calibrate(units([1.0, 2.0, 3.0, 4.0]), RULE, "drive", budget_per_hour=0.1)
 
 
+def test_checks_of_health_stand_higher_where_normal_footage_came_near_them() -> None:
+    plain = units([1.0, 5.0, 3.0, 2.0])
+    heard = [
+        msgspec.structs.replace(u, health=h)
+        for u, h in zip(plain, ({"swing": 0.9}, {"swing": 0.3, "dots": 0.2}, {}, {"swing": 0.5}), strict=True)
+    ]
+    found, before = calibrate(heard, RULE, "drive"), calibrate(plain, RULE, "drive")
+    assert found.health == {"swing": pytest.approx(0.9 * RULE.margin)}
+    assert before.health == {}
+    # One more alarm in one more unit is to be reckoned with, however many checks there are.
+    extra = found.false_alarms_per_hour - before.false_alarms_per_hour
+    assert extra == pytest.approx(1 / 5 * 3600 / 59.9, rel=0.01)
+    # A unit that the others' limits would have called faulty counts as well.
+    odd = [msgspec.structs.replace(heard[0], health={"swing": 1.4}), *heard[1:]]
+    louder = calibrate(odd, RULE, "drive")
+    assert louder.health["swing"] == pytest.approx(2.1)
+    assert louder.false_alarms_per_hour > found.false_alarms_per_hour
+    assert calibration_without(louder, {0}).health == {}
+
+
 def test_too_few_units_are_refused() -> None:
     with pytest.raises(CalibrationError, match="at least 3 held-out drives"):
         calibrate(units([1.0, 2.0]), RULE, "drive")
@@ -264,8 +370,9 @@ def test_channels_hardly_depend_on_the_frame_rate() -> None:
         times = np.arange(0, 40, 1 / fps)
         latent = np.stack([np.where(times > 20, 4.0, 0.0), np.zeros_like(times)], 1)
         surprise = np.where(times > 20, 50.0, 10.0)
-        found = run_channels(list(times), surprise, latent, WITHIN, RULE)
-        levels.append([np.interp([5, 21, 23, 39], times, found[name]) for name in ("domain", "departure")])
+        damage = np.where(times > 20, 9.0, 2.0)
+        found = run_channels(list(times), surprise, latent, damage, WITHIN, RULE)
+        levels.append([np.interp([5, 21, 23, 39], times, found[name]) for name in CHANNELS])
     np.testing.assert_allclose(levels[0], levels[1], rtol=0.08, atol=0.05)
 
 

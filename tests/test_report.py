@@ -123,8 +123,15 @@ class Page(HTMLParser):
             id="many events",
         ),
         pytest.param(
-            recording(0, events=(EventView(replace(BLACK, mode="no_frames", onset_s=0), b"", None, ""),)),
-            "1 event in 0 s: camera fault (no frames) at 00:00",
+            recording(
+                0,
+                events=(
+                    EventView(
+                        replace(BLACK, kind=Verdict.NO_SIGNAL, mode="no_frames", onset_s=0), b"", None, ""
+                    ),
+                ),
+            ),
+            "1 event in 0 s: no signal at 00:00",
             id="an event without a frame",
         ),
     ],
@@ -144,7 +151,8 @@ def test_headline(made: Recording, expected: str) -> None:
         pytest.param(span(7500), "2 h 5 min", id="span with hours"),
         pytest.param(quantity(float("nan"), "nats"), "–", id="no value"),
         pytest.param(quantity(1.23456, ""), "1.235", id="no unit"),
-        pytest.param(label(Verdict.CAMERA_FAULT, "no_frames"), "camera fault (no frames)", id="label"),
+        pytest.param(label(Verdict.CAMERA_FAULT, "dead_pixels"), "camera fault (dead pixels)", id="label"),
+        pytest.param(label(Verdict.STALE, "no_frames"), "stale", id="label of a silence"),
     ],
 )
 def test_words(said: str, expected: str) -> None:
