@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from engines.density import Direct, Floats, LatentDensity
 from engines.errors import CalibrationError
+from engines.health import raised_limits
 
 CHANNELS = ("domain", "departure", "corruption")
 """Those that run from frame to frame here; health runs in the detector."""
@@ -322,7 +323,16 @@ def _settled(
     above = len(names) * (1 + allowed) + _health_above(units, rule)
     promised = above / (count + 1) * 3600.0 / unit_s
     return Calibration(
-        rule, channels, unit, count, unit_s, promised, units, allowed, least, _health_limits(units, rule)
+        rule,
+        channels,
+        unit,
+        count,
+        unit_s,
+        promised,
+        units,
+        allowed,
+        least,
+        raised_limits([u.health for u in units], rule.margin),
     )
 
 
@@ -330,15 +340,6 @@ def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule, le
     peak = sorted(u.peak[name] for u in units)[len(units) - 1 - allowed]
     typical = float(np.median([u.typical[name] for u in units]))
     return Channel(name, typical + rule.margin * (max(peak, least) - typical), typical)
-
-
-def _health_limits(units: Sequence[HeldOut], rule: Rule) -> dict[str, float]:
-    """How many times its usual limit each check stands for, where the units came near that: above 1 only."""
-    peaks: dict[str, float] = {}
-    for unit in units:
-        for name, peak in unit.health.items():
-            peaks[name] = max(peaks.get(name, 0.0), peak)
-    return {name: rule.margin * peak for name, peak in peaks.items() if rule.margin * peak > 1.0}
 
 
 def _health_above(units: Sequence[HeldOut], rule: Rule) -> int:
@@ -350,6 +351,6 @@ def _health_above(units: Sequence[HeldOut], rule: Rule) -> int:
         return 0
     above = 1
     for n, unit in enumerate(units):
-        limits = _health_limits([*units[:n], *units[n + 1 :]], rule)
+        limits = raised_limits([u.health for m, u in enumerate(units) if m != n], rule.margin)
         above += any(peak > limits.get(name, 1.0) for name, peak in unit.health.items())
     return above

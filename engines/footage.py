@@ -145,22 +145,18 @@ class Recording:
 
     def __iter__(self) -> Iterator[Frame]:
         self.notes, self.frames = [], 0
-        due_s = -np.inf
-        for frame in self._video() if self.drive.is_video else self._images():
-            self.frames += 1
-            # Half a millisecond of slack keeps 1/30 s steps from slipping by one frame through rounding.
-            if frame.time_s >= due_s - 5e-4:
-                # A little lag is kept, so that jitter costs no frames; the lag of a hole would be made up by a
-                # burst of them.
-                behind = frame.time_s - due_s >= 2 * self.every_s
-                due_s = (frame.time_s if behind else due_s) + self.every_s
-                yield frame
+        yield from at_most(self._counted(), self.every_s)
         if not self.frames:
             raise InputError(
                 self.drive.path,
                 "must hold at least one readable frame; none could be decoded",
                 "check the file",
             )
+
+    def _counted(self) -> Iterator[Frame]:
+        for frame in self._video() if self.drive.is_video else self._images():
+            self.frames += 1
+            yield frame
 
     @property
     def expected_frames(self) -> int:
@@ -237,6 +233,19 @@ class Recording:
                 rgb_frame(_u8(picture), self.drive.name, index, time_s, self.size), key=True, damaged=lost
             )
             lost = False
+
+
+def at_most(frames: Iterable[Frame], every_s: float) -> Iterator[Frame]:
+    """Keep the first frame of each interval of ``every_s``."""
+    due_s = -np.inf
+    for frame in frames:
+        # Half a millisecond of slack keeps 1/30 s steps from slipping by one frame through rounding.
+        if frame.time_s >= due_s - 5e-4:
+            # A little lag is kept, so that jitter costs no frames; the lag of a hole would be made up by a
+            # burst of them.
+            behind = frame.time_s - due_s >= 2 * every_s
+            due_s = (frame.time_s if behind else due_s) + every_s
+            yield frame
 
 
 def _u8(array: object) -> Image:

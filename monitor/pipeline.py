@@ -47,7 +47,7 @@ class Stream:
         listens for that."""
         self.name, self._silent_after_s = name, silent_after_s
         self._last_s: float | None = None
-        self._health = HealthChecks()
+        self._health = HealthChecks(bundle.calibration.health)
         self.detector = Detector(
             name, bundle.calibration, bundle.density.within, units(bundle.density.normal)
         )

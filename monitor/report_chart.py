@@ -177,6 +177,8 @@ def _set_time_axis(chart: go.Figure, duration_s: float, anchor: str) -> None:
 def _draw_verdict(chart: go.Figure, verdict: Sequence[Band], domain: list[float]) -> None:
     for kind in Verdict:
         bands = [Band(*band) for band in verdict if band[2] == kind]
+        if not bands:
+            continue
         chart.add_bar(
             orientation="h",
             base=ticks_ms(np.array([band.start_s for band in bands])),

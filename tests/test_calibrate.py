@@ -205,7 +205,7 @@ def test_footage_that_cannot_do_is_refused(camera: Path, rendered_bundle: Path, 
         calibrate_command(rendered_bundle, [camera / "short.mp4"], out)
     with pytest.raises(CalibrationError, match="must vary"):
         calibrate_command(rendered_bundle, [camera / "still.mp4"], out)
-    with pytest.raises(CalibrationError, match=r"budget of 0.1 .* needs about 20 h .* support"):
+    with pytest.raises(CalibrationError, match=r"budget of 0.1 .* needs about 40 h .* support"):
         calibrate_command(rendered_bundle, [minute], out, budget=0.1)
     with pytest.raises(InputError, match="does not exist"):
         calibrate_command(rendered_bundle, [camera / "nowhere.mp4"], out)

@@ -91,8 +91,8 @@ def test_drives_are_the_unit_where_there_are_enough(rendered_bundle: Path) -> No
     calibration = bundle.calibration
     assert (calibration.unit, calibration.units) == ("drive", 6)
     assert calibration.unit_s == pytest.approx(10.9, abs=0.05)
-    # Two channels, six exchangeable drives: the least that they can vouch for.
-    assert calibration.false_alarms_per_hour == pytest.approx(2 / 7 * 3600 / calibration.unit_s)
+    # Three channels and health, six exchangeable drives: the least that they can vouch for.
+    assert calibration.false_alarms_per_hour == pytest.approx(4 / 7 * 3600 / calibration.unit_s)
     assert all(channel.threshold > channel.typical for channel in calibration.channels)
     assert isinstance(bundle.density.normal, Kde)
     assert bundle.density.normal.support.shape[1] == bundle.manifest.dimensions
@@ -217,7 +217,7 @@ def test_footage_that_never_changes_is_refused(tmp_path: Path) -> None:
     [
         (["glimpse.mp4"], {}, CalibrationError, "at least 8 frames of normal footage, got 2"),
         (["short.mp4"], {}, CalibrationError, "at least 3 held-out blocks"),
-        (["long.mp4"], {"budget": 1.0}, CalibrationError, "needs about 2 h of normal footage"),
+        (["long.mp4"], {"budget": 1.0}, CalibrationError, "needs about 4 h of normal footage"),
         (["nowhere.mp4"], {}, InputError, "does not exist"),
         (["long.mp4"], {"encoder": "nonesuch"}, InputError, "an ONNX file or one of: road"),
     ],

@@ -210,7 +210,7 @@ def test_the_chart_holds_the_traces_the_threshold_and_the_events() -> None:
     np.testing.assert_array_equal(lines["surprise, smoothed"].x, DAY_MS + np.array([0, 500, 1000]))
     assert len({trace.xaxis for trace in chart.data}) == 1, "all rows zoom together"
     bars = [(list(bar.base - DAY_MS), list(bar.x), list(bar.text)) for bar in chart.data if bar.type == "bar"]
-    assert bars == [([0], [500], ["all right"]), ([], [], []), ([500], [1000], ["black"])]
+    assert bars == [([0], [500], ["all right"]), ([500], [1000], ["black"])]
     threshold, shade = chart.layout.shapes
     assert (threshold.y0, threshold.y1, threshold.yref) == (2.5, 2.5, "y2")
     assert (shade.x0 - DAY_MS, shade.x1 - DAY_MS) == (500, 1500), "an event without an end lasts to the end"

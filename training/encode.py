@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.density import Floats
 from engines.errors import InputError
-from engines.footage import Drive, Recording
-from engines.frames import Image
+from engines.footage import Drive, Recording, at_most
+from engines.frames import Frame, Image
+from engines.health import HealthChecks
+from engines.health.record import NO_LEVELS
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import Features
 
 BATCH = 16
@@ -33,11 +35,13 @@ twenty times smaller."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """One drive through an encoder.
+    """One drive through an encoder, and past the checks of the camera's health.
 
     times_s: N media seconds. features: N × D, what the reading made of the late map. early: N × E statistics (E = 0 without
     them). cells: M × C, some cells of late maps (M = 0 where features have no map). reconstruction: N errors of the
-    decoder (0 without one). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails."""
+    decoder (0 without one). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails.
+    watched_s, health: media seconds of all F frames, encoded or not, and F × 2 × checks, how near each check of the
+    camera's health came to its threshold (``engines.health.Health.levels``)."""
 
     name: str
     times_s: Floats
@@ -47,6 +51,8 @@ class Encoded:
     reconstruction: NDArray[np.float32]
     samples: Image
     notes: tuple[str, ...]
+    watched_s: Floats = field(default_factory=lambda: np.zeros(0))
+    health: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, *NO_LEVELS.shape), np.float32))
 
     @property
     def seconds(self) -> float:
@@ -62,10 +68,20 @@ def encode_drive(
     *,
     images_per_second: float | None = None,
 ) -> Encoded:
-    """Decode and encode one drive, at most one frame per ``every_s``; keep up to ``samples`` pictures."""
-    recording = Recording(drive, engine.input_size, every_s=every_s, images_per_second=images_per_second)
-    random = np.random.default_rng(0)
-    frames = iter(recording)
+    """Decode one drive, look at the health of every frame, and encode at most one per ``every_s``; keep up to
+    ``samples`` pictures."""
+    recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
+    random, checks = np.random.default_rng(0), HealthChecks()
+    watched_s: list[float] = []
+    health: list[NDArray[np.float32]] = []
+
+    def looked_at() -> Iterator[Frame]:
+        for frame in recording:
+            watched_s.append(frame.time_s)
+            health.append(checks.check(frame).levels)
+            yield frame
+
+    frames = at_most(looked_at(), every_s)
     times: list[float] = []
     batches: list[tuple[NDArray[np.float32], ...]] = []
     kept: list[Image] = []
@@ -89,8 +105,9 @@ def encode_drive(
         )
     pictures = np.stack([kept[i] for i in chosen])
     return Encoded(
-        drive.name, np.array(times), features, early, cells, reconstruction, pictures, tuple(recording.notes)
-    )
+        drive.name, np.array(times), features, early, cells, reconstruction, pictures, tuple(recording.notes),
+        np.array(watched_s), np.stack(health),
+    )  # fmt: skip
 
 
 def _some_cells(found: Features, random: np.random.Generator) -> NDArray[np.float32]:

@@ -30,6 +30,7 @@ from engines.density import (
 )
 from engines.encoders import Background
 from engines.errors import CalibrationError
+from engines.health import held_levels
 from engines.scores import Cells, Density
 from engines.tilt import Side
 from training.encode import Encoded
@@ -199,7 +200,10 @@ def fit(
         normal_drives=footage.drives[support] if kind == DensityKind.KDE else np.zeros(0, np.int64),
         background_drives=known.drives if known and kind == DensityKind.KDE else np.zeros(0, np.int64),
     )
-    scored = [_score_unit(u, footage, evidence, rule) for u in units]
+    scored = [
+        _score_unit(u, footage, evidence, rule, held(normal[int(footage.drives[u.start])], u, footage))
+        for u in units
+    ]
     return Fitted(density, calibrate(scored, rule, name, budget_per_hour), tried, notes)
 
 
@@ -332,8 +336,17 @@ def _early_projection(footage: Footage, background: Background | None) -> Projec
     return fit_projection(footage.early, drive_weights(footage.drives), 16)
 
 
-def _score_unit(unit: Unit, footage: Footage, evidence: _Evidence, rule: Rule) -> HeldOut:
-    """What the channels of a unit would have done had the unit not been taught."""
+def held(drive: Encoded, unit: Unit, footage: Footage) -> dict[str, float]:
+    """How high the checks of the camera's health came in a unit, which is of ``drive``."""
+    times_s = footage.times_s[unit.start : unit.stop]
+    inside = (drive.watched_s >= times_s[0]) & (drive.watched_s <= times_s[-1])
+    return held_levels(drive.watched_s[inside], drive.health[inside])
+
+
+def _score_unit(
+    unit: Unit, footage: Footage, evidence: _Evidence, rule: Rule, health: dict[str, float]
+) -> HeldOut:
+    """What the channels of a unit would have done had the unit not been taught; its health as it was."""
     normal, divisor = evidence.densities(unit.excluded)
     rows = slice(unit.start, unit.stop)
     latent, times_s = evidence.latent[rows], footage.times_s[rows]
@@ -347,4 +360,4 @@ def _score_unit(unit: Unit, footage: Footage, evidence: _Evidence, rule: Rule) -
     if early is not None and evidence.early is not None:
         damage = early.surprise(evidence.early[rows])
     channels = run_channels(list(times_s), domain, latent, damage, within, rule)
-    return held_out(int(footage.drives[unit.start]), times_s, channels, rule)
+    return held_out(int(footage.drives[unit.start]), times_s, channels, rule, health)

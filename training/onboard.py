@@ -21,7 +21,7 @@ from engines.errors import CalibrationError
 from engines.scores import Density
 from training.alarms import Alarm, Tally, alarms, tally
 from training.encode import Encoded
-from training.fit import Footage, Unit, held_out_units, join
+from training.fit import Footage, Unit, held, held_out_units, join
 
 LEAST_UNITS = 4
 """Three to calibrate by, and the one that they judge."""
@@ -113,7 +113,10 @@ def onboard(
         strange = _strange(stretches, calibration)
         left_out = tuple(Strange(s.drive, float(s.times_s[0]), float(s.times_s[-1])) for s in dropped)
     moved = move.shift(footage, learnt)
-    heard = [held_out(i, s.times_s, s.after, calibration.rule) for i, s in enumerate(stretches)]
+    heard = [
+        held_out(i, s.times_s, s.after, calibration.rule, held(camera[s.drive], s.unit, footage))
+        for i, s in enumerate(stretches)
+    ]
     found = calibrate(heard, calibration.rule, name, budget_per_hour, _least(calibration, heard))
     numbered = tuple(
         msgspec.structs.replace(u, drive=first_drive + stretches[u.drive].drive) for u in found.held_out

@@ -69,8 +69,8 @@ class HealthChecks:
     """The health of one stream; ``check`` must be called in order of media time."""
 
     def __init__(self, limits: Mapping[str, float] | None = None) -> None:
-        """limits: thresholds by name of the check, where normal footage of the camera asks for higher ones than the
-        table's."""
+        """limits: by name of the check, how many times the table's threshold it stands for, where normal footage asks
+        for more than once (``raised_limits``)."""
         self._scene = Scene()
         self._cover = Cover()
         self.evidence: tuple[Evidence, ...] = (
@@ -153,7 +153,8 @@ class Rules:
             other = told.setdefault(suspicion.fault, suspicion)
             if suspicion.since_s is not None and other.since_s is not None and _sooner(suspicion, other):
                 told[suspicion.fault] = suspicion
-        closeness = np.where(self._raised | np.isnan(values), -math.inf, values / self._threshold)
+        # What comes too slowly to be a fault is not near to being one, however much of it there is.
+        closeness = np.where(self._raised | np.isnan(highest), -math.inf, highest / self._threshold)
         best = int(closeness.argmax())
         nearest = _suspicion(self._checks[best], float(values[best]), now) if closeness[best] > 0 else None
         levels = (np.stack([highest, values]) / _SCALE).astype(np.float32)
@@ -186,10 +187,10 @@ class Rules:
 def _raised(check: Check, limits: Mapping[str, float]) -> Check:
     """``check`` with its limit, if that is higher than the table's threshold; a time is then also believed later."""
     limit = limits.get(check.name, 0.0)
-    if check.certain or not limit > check.threshold:
+    if check.certain or not limit > 1.0:
         return check
-    later = limit / check.threshold if check.unit == "s" else 1.0
-    return replace(check, threshold=limit, confirm_s=check.confirm_s * later)
+    later = limit if check.unit == "s" else 1.0
+    return replace(check, threshold=limit * check.threshold, confirm_s=check.confirm_s * later)
 
 
 def _sooner(one: Suspicion, other: Suspicion) -> bool:
@@ -197,7 +198,13 @@ def _sooner(one: Suspicion, other: Suspicion) -> bool:
 
 
 def _suspicion(check: Check, value: float, now: float) -> Suspicion:
-    since_s = now - value if check.unit == "s" else None
     return Suspicion(
-        check.fault, check.statistic, value, check.threshold, check.unit, check.confirm_s, since_s
+        fault=check.fault,
+        statistic=check.statistic,
+        value=value,
+        threshold=check.threshold,
+        unit=check.unit,
+        confirm_s=check.confirm_s,
+        since_s=now - value if check.unit == "s" else None,
+        certain=check.certain,
     )

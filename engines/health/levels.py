@@ -12,35 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.health.checks import CHECKS, Check
-from engines.health.record import Health
 
 
-def held_levels(times_s: Sequence[float], healths: Sequence[Health]) -> dict[str, float]:
+def held_levels(times_s: NDArray[np.floating], levels: NDArray[np.floating]) -> dict[str, float]:
     """The highest threshold, in units of the table's, at which each check that is not certain would have been believed
-    on this footage: it would have begun to speak there, and gone on for its ``confirm_s``. By name; 0 where it never
-    had a say."""
-    times = np.asarray(times_s, np.float64)
-    levels = np.stack([health.levels for health in healths]) if healths else np.zeros((0, 2, len(CHECKS)))
-    return {
-        check.name: _held(check, times, levels[:, 0, n], levels[:, 1, n])
+    on footage: it would have begun to speak there, and gone on for its ``confirm_s``. By name, without those that
+    never had a say. levels: N × 2 × checks, as ``Health`` has them of each of N frames at ``times_s``."""
+    held = {
+        check.name: _held(check, times_s, levels[:, 0, n], levels[:, 1, n])
         for n, check in enumerate(CHECKS)
-        if not check.certain
+        if not check.certain and len(levels)
     }
+    return {name: level for name, level in held.items() if level > 0.0}
 
 
 def raised_limits(levels: Sequence[Mapping[str, float]], margin: float) -> dict[str, float]:
-    """Thresholds that stand ``margin`` times above the highest of some drives' levels, where those of the table do
-    not."""
-    limits = {}
-    for check in CHECKS:
-        highest = margin * max((drive.get(check.name, 0.0) for drive in levels), default=0.0)
-        if not check.certain and highest > 1.0:
-            limits[check.name] = highest * check.threshold
-    return limits
+    """Limits that stand ``margin`` times above the highest of some drives' levels, in units of the table's thresholds;
+    those that would not be above 1 are left out."""
+    names = {name for drive in levels for name in drive}
+    limits = {name: margin * max(drive.get(name, 0.0) for drive in levels) for name in sorted(names)}
+    return {name: limit for name, limit in limits.items() if limit > 1.0}
 
 
 def _held(
-    check: Check, times: NDArray[np.float64], began: NDArray[np.floating], value: NDArray[np.floating]
+    check: Check, times: NDArray[np.floating], began: NDArray[np.floating], value: NDArray[np.floating]
 ) -> float:
     if check.unit == "s":  # the value is itself the time for which it was so
         return float(max(np.nanmax(value, initial=0.0), 0.0))
