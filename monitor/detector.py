@@ -24,6 +24,8 @@ from monitor.verdict import runner_up, scene_or_camera
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 10.0
 FAULT_CLEAR_S = 0.5
+PATIENCE_S = 3.0
+"""How much longer than it takes to be believed evidence may go on before it is said that nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +198,8 @@ class Detector:
         if now - self._above_since < self._rule.confirm_s:
             return []
         kind, mode = scene_or_camera(excess, sample.health)
+        if kind is Verdict.CANT_TELL and now - self._above_since < self._rule.confirm_s + PATIENCE_S:
+            return []
         value = getattr(levels, loudest)
         threshold = self._calibration.channel(loudest).threshold
         spoke = (loudest, value, threshold, self._units.get(loudest, ""))

@@ -15,10 +15,11 @@ CAMERA = 3.0
 """Times as far beyond its threshold as the scene's channels that corruption must be to make a camera fault."""
 SURE = 2.5
 """Times its threshold that corruption must reach besides: at less, a new scene in another light does the same."""
-DOUBT = 1.5
+DOUBT = 2.0
 """Times as far beyond its threshold as the scene's channels from which on nobody can tell."""
-NEARLY = 0.8
-"""Share of its limit at which a check of the camera's health makes a change of scene doubtful."""
+NEARLY, PLAIN = 0.8, 1.5
+"""Share of its limit at which a check of the camera's health makes a change of scene doubtful, and times its threshold
+at which the scene's evidence is beyond that."""
 MOST = 0.5
 """Share of the picture beyond which what hides or holds it is an error."""
 
@@ -40,7 +41,7 @@ def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdic
     if corruption > SURE and corruption > CAMERA * scene:
         return Verdict.CAMERA_FAULT, Fault.CORRUPTED
     nearest = health.nearest
-    nearly = nearest is not None and nearest.closeness >= NEARLY
+    nearly = nearest is not None and nearest.closeness >= NEARLY and scene < PLAIN
     if nearly or (corruption > 1.0 and corruption > DOUBT * scene):
         return Verdict.CANT_TELL, ""
     return Verdict.LEFT_DOMAIN, ""
