@@ -179,7 +179,8 @@ NEAR = Suspicion(Fault.BLUR, "blur", 1.1, 1.2, "log sharpness", 1.5)
         pytest.param(10.0, 9.0, 7.0, None, (Verdict.CANT_TELL, ""), id="early a little more than deep"),
         pytest.param(10.0, 9.0, 4.0, None, (Verdict.LEFT_DOMAIN, ""), id="a new scene corrupts a little too"),
         pytest.param(10.0, 0.0, 3.8, None, (Verdict.CANT_TELL, ""), id="early alone but weakly"),
-        pytest.param(60.0, 9.0, 2.0, NEAR, (Verdict.CANT_TELL, ""), id="a check nearly spoke"),
+        pytest.param(23.0, 0.0, 2.0, NEAR, (Verdict.CANT_TELL, ""), id="a check nearly spoke"),
+        pytest.param(60.0, 9.0, 2.0, NEAR, (Verdict.LEFT_DOMAIN, ""), id="a scene beyond doubt all the same"),
     ],
 )
 def test_a_new_scene_is_told_from_a_broken_picture_or_said_not_to_be(
