@@ -29,7 +29,6 @@ import av
 import cv2
 import numpy as np
 
-from engines.backends import open_engine
 from engines.bundle import Bundle, open_bundle
 from engines.console import progress
 from engines.engine import Engine
@@ -37,6 +36,7 @@ from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import Drive, Recording, find_drives
 from engines.health import MODES
 from engines.metrics import poisson_interval
+from engines.opening import open_engine
 from monitor.events import Event, Phase, Verdict
 from monitor.pipeline import SILENT_AFTER_S, Stream, watch
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.console import progress
 from engines.density import Floats
 from engines.errors import InputError
@@ -17,7 +18,6 @@ from engines.footage import Drive, Recording, at_most
 from engines.frames import Frame, Image
 from engines.health import HealthChecks
 from engines.health.record import NO_LEVELS
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.scores import Features
 
 BATCH = 16
