@@ -19,6 +19,7 @@ from engines.frames import Frame
 from engines.health import CHECKS, MODES, HealthChecks, held_levels, raised_limits
 from engines.health.fault import Fault
 from engines.health.past import GUARD_S, WARMUP_S
+from engines.regions import Regions
 from engines.rendered import Drive, Segment, render
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Phase
@@ -34,8 +35,8 @@ DEAF = Calibration(
 class Camera:
     """Health checks and detector of one stream."""
 
-    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
-        self.health, self.detector = HealthChecks(limits), Detector("cam", DEAF, np.eye(2))
+    def __init__(self, limits: Mapping[str, float] | None = None, ignored: Regions | None = None) -> None:
+        self.health, self.detector = HealthChecks(limits, ignored), Detector("cam", DEAF, np.eye(2))
         self.index = 0
 
     def watch(self, frames: Iterable[Timed], **facts: bool) -> Iterator[Event]:
@@ -354,3 +355,43 @@ def test_a_level_is_what_was_held_for_as_long_as_it_takes_to_be_believed() -> No
     assert held == {"noise.noise": pytest.approx(0.7)}
     assert raised_limits([held], 1.2) == {}
     assert raised_limits([held], 2.0) == {"noise.noise": pytest.approx(1.4)}
+
+
+BONNET_AND_CLOCK = Regions(((0.0, 0.8, 1.0, 1.0), (0.7, 0.0, 1.0, 0.12)))
+
+
+def scribbled(frames: Iterable[Timed], shares: Regions, seed: int) -> Iterator[Timed]:
+    """Frames with anything whatever in some regions: noise, black, white, colours, for half a second each."""
+    rng = np.random.default_rng(seed)
+    for n, (time_s, image) in enumerate(frames):
+        mask = shares.mask(*image.shape[:2])
+        kind = n // 5 % 4
+        scribble = (
+            rng.integers(0, 256, image.shape) if kind == 0 else np.full(image.shape, (0, 255, 90)[kind - 1])
+        )
+        if kind == 3:
+            scribble[..., 0] = 250
+        yield Timed(time_s, np.where(mask[..., None], scribble, image).astype(np.uint8))
+
+
+def test_what_is_ignored_moves_no_statistic(drive: list[Timed]) -> None:
+    """Inside the regions, by a margin for the chroma and the small picture, anything may be seen."""
+    inside = Regions(((0.0, 0.83, 1.0, 1.0), (0.73, 0.0, 1.0, 0.09)))
+    plain, other = (HealthChecks(ignored=BONNET_AND_CLOCK) for _ in range(2))
+    for n, (one, two) in enumerate(zip(drive[:60], scribbled(drive[:60], inside, 0), strict=True)):
+        first, second = (
+            checks.check(rgb_frame(t.image, "cam", n, t.time_s, INPUT))
+            for checks, t in ((plain, one), (other, two))
+        )
+        for name, value in first.statistics.items():
+            assert second.statistics[name] == pytest.approx(value, nan_ok=True, abs=1e-5), (name, n)
+
+
+@pytest.mark.parametrize(
+    ("mode", "severity"), [("freeze", 3), ("black", 4), ("bright_lines", 4), ("banding", 4), ("mud", 4)]
+)
+def test_faults_beside_what_is_ignored_are_told(mode: str, severity: int, drive: list[Timed]) -> None:
+    camera = Camera(ignored=BONNET_AND_CLOCK)
+    assert begun(camera.watch(t for t in drive if t.time_s < BEFORE_S)) == []
+    told = next(m for m in MODES if m.name == mode).told
+    assert begun(camera.watch(broken(drive, mode, severity, 3)))[0] in told

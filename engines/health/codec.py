@@ -11,7 +11,8 @@ import numpy as np
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import PATCH, Floats, View, ranked
+from engines.health.sight import PATCH
+from engines.health.view import Floats, View, ranked
 
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 SMEARED, TEXTURE = 0.12, 1.0
@@ -97,8 +98,10 @@ def _blank(view: View) -> float:
     light, blue, red = (np.ascontiguousarray(p[:high, :wide]) for p in (light, blue, red))
     colour = cv2.max(cv2.absdiff(blue, _like(blue)), cv2.absdiff(red, _like(red)))
     grey = (colour <= 1) & (cv2.absdiff(light, _like(light)) <= 2)
-    green = cv2.max(blue, red) < GREEN
-    return float(np.count_nonzero(grey | green)) / green.size
+    blank = grey | (cv2.max(blue, red) < GREEN)
+    if view.sight.hidden is not None:
+        blank &= ~view.sight.hidden[:: stride * down, :: stride * across][:high, :wide]
+    return float(np.count_nonzero(blank)) / blank.size
 
 
 def _like(plane: Image) -> Image:

@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View
+from engines.health.view import Floats, View
 
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
 """Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must
@@ -98,14 +98,13 @@ class Fringe:
             return np.nan
         height, width = luma.shape
         down, across = height // chroma[0].shape[0], width // chroma[0].shape[1]
-        ys = ((np.arange(PATCH_ROWS) + 0.5) * height / PATCH_ROWS - side / 2).astype(int) // 16 * 16
-        xs = ((np.arange(PATCH_COLUMNS) + 0.5) * width / PATCH_COLUMNS - side / 2).astype(int) // 16 * 16
         h, w = side // down, side // across
-        corners = [(y // down, x // across) for y in ys for x in xs]
+        tops, lefts = view.sight.corners.T
+        corners = list(zip(tops // down, lefts // across, strict=True))
         light = cv2.resize(view.patches.transpose(1, 2, 0), (w, h), interpolation=cv2.INTER_AREA)
         light = np.asarray(light, np.float32).transpose(2, 0, 1)
-        x = (np.repeat([xs], PATCH_ROWS, 0).ravel() + side / 2 - width / 2).astype(np.float32)
-        y = (np.repeat(ys, PATCH_COLUMNS) + side / 2 - height / 2).astype(np.float32)
+        x = (lefts + side / 2 - width / 2).astype(np.float32)
+        y = (tops + side / 2 - height / 2).astype(np.float32)
         slope_x = (light[:, 1:-1, 2:] - light[:, 1:-1, :-2]) / (2 * across)
         slope_y = (light[:, 2:, 1:-1] - light[:, :-2, 1:-1]) / (2 * down)
         radial = slope_x * x[:, None, None] + slope_y * y[:, None, None]

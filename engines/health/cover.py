@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import PATCH_COLUMNS, PATCH_ROWS, Floats, View, ranked
+from engines.health.sight import PATCH_COLUMNS, PATCH_ROWS
+from engines.health.view import Floats, View, ranked
 
 COVERED_SHARE = 0.2
 WHOLLY_COVERED = 0.75

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import PATCH, Floats, View, ranked
+from engines.health.sight import PATCH
+from engines.health.view import Floats, View, ranked
 
 SOFT = -2.5
 """Log sharpness above which no picture is called blurred: a defocused one has no edge steeper than a twelfth of

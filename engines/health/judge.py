@@ -30,6 +30,7 @@ from engines.health.scene import Link, Scene
 from engines.health.sensor import Sensor
 from engines.health.stillness import Stillness
 from engines.health.view import Floats, View, look
+from engines.regions import Regions
 
 SUDDEN_S = 1.0
 """How long a sudden rise is remembered."""
@@ -68,9 +69,10 @@ class Evidence(Protocol):
 class HealthChecks:
     """The health of one stream; ``check`` must be called in order of media time."""
 
-    def __init__(self, limits: Mapping[str, float] | None = None) -> None:
+    def __init__(self, limits: Mapping[str, float] | None = None, ignored: Regions | None = None) -> None:
         """limits: by name of the check, how many times the table's threshold it stands for, where normal footage asks
-        for more than once (``raised_limits``)."""
+        for more than once (``raised_limits``). ignored: what nobody looks at."""
+        self._ignored = ignored or Regions()
         self._scene = Scene()
         self._cover = Cover()
         self.evidence: tuple[Evidence, ...] = (
@@ -85,7 +87,7 @@ class HealthChecks:
 
     def check(self, frame: Frame) -> Health:
         """Return the statistics of ``frame``; a frame under suspicion does not enter the stream's past."""
-        view = look(frame, self._before)
+        view = look(frame, self._before, self._ignored)
         self._before = view
         link = self._scene.link(view)
         self._statistics["likeness"] = link.likeness

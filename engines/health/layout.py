@@ -10,7 +10,8 @@ import numpy as np
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link, likeness, structure
-from engines.health.view import SMALL, Floats, View, floats
+from engines.health.sight import SMALL
+from engines.health.view import Floats, View, floats
 
 FLIPS = (-1, 0, 1)
 ROLLS_DEG = tuple(range(-24, 25, 4))

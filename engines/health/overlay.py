@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import SMALL, TILES, Floats, View, floats, ranked
+from engines.health.sight import SMALL
+from engines.health.view import TILES, Floats, View, floats, ranked
 
 STEP_TIMES, STEP_LEVELS, STEP_SHARE = 3.5, 3.0, 0.08
 """A tile changes in one step when it changes by so many times the usual, and so many grey levels more; a share

@@ -7,6 +7,7 @@ from collections import deque
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
@@ -41,7 +42,7 @@ class Pattern:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         if self._turn % SLIP_EVERY == 0:
             weight = 1.0 - math.exp(-(view.time_s - self._looked_s) / SLIP_S)
-            self._slip += weight * (float(_slips(view.frame.luma)) - self._slip)
+            self._slip += weight * (float(_slips(view.frame.luma, view.sight.hidden)) - self._slip)
             self._looked_s = view.time_s
         self._turn += 1
         bars, known = _bars(view.grey), self.past.known
@@ -50,15 +51,16 @@ class Pattern:
             "stripes": self._follow_stripes(view),
             "slip": self._slip,
             "bars": bars - (float(known[0]) if known is not None else 0.0),
-            "columns": _columns(view.small),
+            "columns": _columns(view),
         }
 
     def restart(self) -> None:
         self._rows.clear()
 
     def _follow_stripes(self, view: View) -> float:
-        luma, now = view.frame.luma, view.time_s
-        luma = luma[:: max(1, luma.shape[0] // STRIPE_ROWS)]
+        luma, hidden, now = view.frame.luma, view.sight.hidden, view.time_s
+        thin = max(1, luma.shape[0] // STRIPE_ROWS)
+        luma = luma[::thin]
         wide = max(1, min(BAND_PX, luma.shape[1] // BANDS))
         lefts = ((np.arange(BANDS) + 0.5) * luma.shape[1] / BANDS - wide / 2).astype(int)
         bands = [cv2.reduce(luma[:, x : x + wide], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F) for x in lefts]
@@ -70,7 +72,15 @@ class Pattern:
             self._rows.popleft()
         if len(self._rows) < 2 or rows.shape[1] < 4 * STRIPES.stop:
             return self._stripes
-        wave = _wave(rows - self._rows[0][1])
+        change = rows - self._rows[0][1]
+        if hidden is not None:
+            seen = np.stack([~hidden[::thin, x : x + wide].any(1) for x in lefts])
+            change = (
+                (change - change.mean(1, where=seen, keepdims=True)) * seen
+                if seen.any(1).all()
+                else change * 0
+            )
+        wave = _wave(change)
         step_s = now - self._rows[-2][0]
         self._stripes += (1.0 - math.exp(-step_s / STRIPE_S)) * (wave - self._stripes)
         return self._stripes
@@ -90,7 +100,7 @@ def _wave(change: Floats) -> float:
     return float(together[peak]) if alone and agreed else 0.0
 
 
-def _slips(luma: Image) -> bool:
+def _slips(luma: Image, hidden: NDArray[np.bool_] | None) -> bool:
     """Whether rows are shifted against those above them, alike in both halves of the picture.
 
     Lines of the road are shifted too, but to the left on one side and to the right on the other. Rows are
@@ -101,7 +111,15 @@ def _slips(luma: Image) -> bool:
     at = np.linspace(1, height - SLIP_APART - 2, SLIP_ROWS).astype(int)
     wide = min(SLIP_PX, width // 2)
     lefts = [int((n + 0.5) * width / 2 - wide / 2) for n in range(2)]
-    shifts = [_shift(luma[at, x : x + wide], luma[at + SLIP_APART, x : x + wide]) for x in lefts]
+    shifts = []
+    for x in lefts:
+        span = slice(x, x + wide)
+        rows = at
+        if hidden is not None:
+            rows = at[~(hidden[at, span] | hidden[at + SLIP_APART, span]).any(1)]
+            if len(rows) < SLIP_ROWS // 2:
+                return False
+        shifts.append(_shift(luma[rows, span], luma[rows + SLIP_APART, span]))
     return abs(shifts[0] - shifts[1]) <= 1 and min(abs(shift) for shift in shifts) >= 2
 
 
@@ -125,10 +143,14 @@ def _bars(grey: Floats) -> float:
     return float(2.0 * min(left, right) / black.size)
 
 
-def _columns(small: Image) -> float:
+def _columns(view: View) -> float:
     """Colour bars: deviation between the columns of the upper 60 %, over that within them; 0 where they hardly
     differ."""
-    upper = small[: small.shape[0] * 6 // 10 : 2, ::2].astype(np.float32)
+    small, rows = view.small, np.ones(len(view.small), np.bool_)
+    rows[view.sight.small_hidden // small.shape[1]] = False
+    upper = small[: len(small) * 6 // 10 : 2, ::2][rows[: len(small) * 6 // 10 : 2]].astype(np.float32)
+    if len(upper) < len(small) // 8:
+        return 0.0
     upper = upper[:, upper.max((0, 2)) >= BAR_LUMA]  # a picture between bars has none of colour
     if upper.shape[1] < small.shape[1] // 8:
         return 0.0

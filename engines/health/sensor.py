@@ -7,6 +7,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
@@ -42,13 +43,13 @@ class Sensor:
         self._counts = np.zeros(3, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
-        luma, turn = view.frame.luma, self._turn
+        turn = self._turn
         step_s = min(view.time_s - self._seen_s[turn], 1.0)
         self._seen_s[turn], self._turn = view.time_s, (turn + 1) % 3
         if turn < 2:
-            self._follow_lines(luma, turn, step_s)
+            self._follow_lines(view, turn, step_s)
         else:
-            self._count_marks(luma, step_s)
+            self._count_marks(view, step_s)
         self._counts[0] = sum(int((np.abs(n) > LINE_LEVELS).sum()) for n in self._lines if n is not None)
         self.state = self._counts.copy()
         known = self.past.known
@@ -59,18 +60,21 @@ class Sensor:
     def restart(self) -> None:
         """Defects are the sensor's own, whatever it sees."""
 
-    def _follow_lines(self, luma: Image, axis: int, step_s: float) -> None:
-        now, before = _lines(luma, axis), self._lines[axis]
+    def _follow_lines(self, view: View, axis: int, step_s: float) -> None:
+        now, before = _lines(view.frame.luma, axis, view.sight.hidden), self._lines[axis]
         if before is None or before.shape != now.shape:
             self._lines[axis] = now
         else:
             self._lines[axis] = before + np.float32(1.0 - math.exp(-step_s / LINE_S)) * (now - before)
 
-    def _count_marks(self, luma: Image, step_s: float) -> None:
+    def _count_marks(self, view: View, step_s: float) -> None:
+        luma, hidden = view.frame.luma, view.sight.hidden
         stride = max(1, round(luma.shape[0] / DOT_ROWS))
         thin = np.ascontiguousarray(luma[::stride, ::stride])
         apart = cv2.absdiff(thin, cv2.medianBlur(thin, 3))
         now = cv2.threshold(apart, DOT_LEVELS, 1, cv2.THRESH_BINARY)[1]
+        if hidden is not None:
+            now[hidden[::stride, ::stride]] = 0
         if self._dots is None or self._dots.shape != now.shape:
             self._dots, self._looks = np.zeros(now.shape, np.float32), 0
         # A plain mean at first: what has always been there is known as such from the beginning.
@@ -95,23 +99,36 @@ class Sensor:
         self._counts[2] = marks
 
 
-def _lines(luma: Image, axis: int) -> Floats:
+def _lines(luma: Image, axis: int, hidden: NDArray[np.bool_] | None = None) -> Floats:
     """By how much each column (axis 0) or row (axis 1) is lighter (+) or darker (-) than those beside it, in
-    all but one of eight stretches of its length."""
+    all but one of eight stretches of its length, ``hidden`` ones not counted; half of them must be."""
     length, width = luma.shape[axis], luma.shape[1 - axis]
     deep = max(1, min(PART_PX, length // PARTS))
-    parts = []
-    for at in ((np.arange(PARTS) + 0.5) * length / PARTS - deep / 2).astype(int):
+    parts, places = [], ((np.arange(PARTS) + 0.5) * length / PARTS - deep / 2).astype(int)
+    for at in places:
         part = luma[at : at + deep] if axis == 0 else luma[:, at : at + deep]
         parts.append(cv2.reduce(part, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(1, -1))
     means = floats(np.concatenate(parts))
     reach = 2 * max(1, width // (2 * LINE_REACH))  # even: a mosaic of colours has no lines
     middle, left, right = means[:, reach:-reach], means[:, : -2 * reach], means[:, 2 * reach :]
-    lighter = _second_least(middle - np.maximum(left, right))
-    darker = _second_least(np.minimum(left, right) - middle)
+    lighter, darker = middle - np.maximum(left, right), np.minimum(left, right) - middle
     found = np.zeros(width, np.float32)
+    if hidden is not None:
+        out = _unseen(hidden, axis, places, deep, reach)
+        lighter[out] = darker[out] = np.inf
+        lighter[:, out.sum(0) > PARTS // 2] = darker[:, out.sum(0) > PARTS // 2] = 0.0
+    lighter, darker = _second_least(lighter), _second_least(darker)
     found[reach:-reach] = np.maximum(lighter, 0.0) - np.maximum(darker, 0.0)
     return found
+
+
+def _unseen(
+    hidden: NDArray[np.bool_], axis: int, places: NDArray[np.int64], deep: int, reach: int
+) -> NDArray[np.bool_]:
+    """Of each stretch of each line, whether it or what it is compared with is hidden."""
+    turned = hidden if axis == 0 else hidden.T
+    parts = np.stack([turned[at : at + deep].any(0) for at in places])
+    return np.asarray(parts[:, reach:-reach] | parts[:, : -2 * reach] | parts[:, 2 * reach :], np.bool_)
 
 
 def _second_least(rows: Floats) -> Floats:

@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.frames import Frame, Image
+from engines.health.sight import PATCH, SMALL, Sight, sight
+from engines.regions import Regions
 
 Floats: TypeAlias = NDArray[np.float32]
 
-PATCH_ROWS, PATCH_COLUMNS, PATCH = 6, 8, 24
-GRID = 16
-"""Patches lie on the grid of a codec's blocks, in pixels, so that its seams are always in the same places."""
 SKIP, PERIOD_GAIN = 1.6, 0.1
-SMALL = (96, 144)
 TILES = (8, 12)
 _NOISE = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
 
@@ -27,7 +25,7 @@ _NOISE = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
 class View:
     """What the checks look at.
 
-    step_s: since the frame before it; 0 for the first. frames: how many places further in the stream. period_s:
+    sight: where they look. step_s: since the frame before it; 0 for the first. frames: how many places further in the stream. period_s:
     the usual step of late.
     patches: uint8, patch × side × side, a grid of squares at the camera's own resolution. mean, contrast,
     grain: of each patch, in grey levels; contrast is the standard deviation, grain that of the noise, as a mask
@@ -37,6 +35,7 @@ class View:
     """
 
     frame: Frame
+    sight: Sight
     step_s: float
     frames: int
     period_s: float
@@ -64,9 +63,10 @@ class View:
         return bool(self.patches.shape[1] == PATCH)
 
 
-def look(frame: Frame, before: View | None) -> View:
-    """Return the view of ``frame``, given that of the frame before it."""
-    patches = _patches(frame.luma)
+def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> View:
+    """Return the view of ``frame``, given that of the frame before it, but for ``ignored`` regions."""
+    seen = sight(ignored, *frame.luma.shape)
+    patches = seen.patches(frame.luma)
     flat = patches.reshape(len(patches), -1)
     mean = floats(cv2.reduce(flat, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
     power = cv2.reduce(flat, 1, cv2.REDUCE_SUM2, dtype=cv2.CV_32F).ravel() / flat.shape[1]
@@ -75,6 +75,7 @@ def look(frame: Frame, before: View | None) -> View:
     small = frame.image
     if small.shape[:2] != SMALL:
         small = np.asarray(cv2.resize(small, SMALL[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    small = seen.small(small)
     grey = floats(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
     tiles = floats(cv2.resize(small, TILES[::-1], interpolation=cv2.INTER_AREA))
     step_s = 0.0 if before is None else frame.time_s - before.frame.time_s
@@ -82,7 +83,19 @@ def look(frame: Frame, before: View | None) -> View:
     period_s = step_s if before is None or not before.period_s else before.period_s
     period_s += PERIOD_GAIN * (min(step_s, 2.0 * period_s) - period_s)
     return View(
-        frame, step_s, frames, period_s, patches, mean, contrast, _grain(patches), levels, small, grey, tiles
+        frame,
+        seen,
+        step_s,
+        frames,
+        period_s,
+        patches,
+        mean,
+        contrast,
+        _grain(patches),
+        levels,
+        small,
+        grey,
+        tiles,
     )
 
 
@@ -103,12 +116,3 @@ def _grain(patches: Image) -> Floats:
     fine = np.abs(cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _NOISE))
     rows = cv2.reduce(fine[:, 1:-1], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(count, side)
     return floats(rows[:, 1:-1].mean(1) * math.sqrt(math.pi / 2) / 6)
-
-
-def _patches(luma: Image) -> Image:
-    height, width = luma.shape
-    side = max(1, min(PATCH, height // PATCH_ROWS, width // PATCH_COLUMNS))
-    grid = GRID if side == PATCH else 1
-    tops = ((np.arange(PATCH_ROWS) + 0.5) * height / PATCH_ROWS - side / 2).astype(int) // grid * grid
-    lefts = ((np.arange(PATCH_COLUMNS) + 0.5) * width / PATCH_COLUMNS - side / 2).astype(int) // grid * grid
-    return np.stack([luma[t : t + side, x : x + side] for t in tops for x in lefts])
