@@ -7,6 +7,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
@@ -17,7 +18,10 @@ from engines.health.view import Floats, View, ranked
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 SMEARED, TEXTURE = 0.12, 1.0
 """Share of its texture across that a patch has along: less is a smear. Grey levels that make a texture."""
-GREY, GREEN = 128, 24
+GREY, GREEN, MAGENTA = 128, 104, 150
+NO_LIGHT = 24.0
+"""Values of chroma: of grey; below which both are green, and above which both are a magenta that no scene has. And
+the red and blue under which a green is one that no scene has."""
 SAMPLES, BLANK_EVERY = 60, 2
 """Rows of pixels that are looked at for grey and green, in every so manyth frame."""
 _ON, _BESIDE = [7, 15], [5, 9, 13, 17]
@@ -27,7 +31,7 @@ _ON, _BESIDE = [7, 15], [5, 9, 13, 17]
 class Codec:
     """mush: by how much (log) fine detail fell below the stream's past while seams between blocks grew. decay:
     share of the picture that is smeared from top to bottom (a block predicted from the one above it), of the
-    codec's own grey, or green for want of chroma, above the past."""
+    codec's own grey, or of the green and magenta of lost chroma, above the past."""
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
@@ -84,7 +88,7 @@ def _smeared(across: Floats, along: Floats) -> float:
 
 
 def _blank(view: View) -> float:
-    """Share of pixels without colour that are of middle grey, or with no chroma at all."""
+    """Share of pixels without colour that are of middle grey, or of a colour that comes of lost chroma."""
     chroma = view.frame.chroma
     if chroma is None:
         return 0.0
@@ -98,10 +102,17 @@ def _blank(view: View) -> float:
     light, blue, red = (np.ascontiguousarray(p[:high, :wide]) for p in (light, blue, red))
     colour = cv2.max(cv2.absdiff(blue, _like(blue)), cv2.absdiff(red, _like(red)))
     grey = (colour <= 1) & (cv2.absdiff(light, _like(light)) <= 2)
-    blank = grey | (cv2.max(blue, red) < GREEN)
+    blank = grey | _green(light, blue, red) | (cv2.min(blue, red) > MAGENTA)
     if view.sight.hidden is not None:
         blank &= ~view.sight.hidden[:: stride * down, :: stride * across][:high, :wide]
     return float(np.count_nonzero(blank)) / blank.size
+
+
+def _green(light: Image, blue: Image, red: Image) -> NDArray[np.bool_]:
+    """Where nothing but green is left (BT.601)."""
+    bright = 1.164 * (light.astype(np.float32) - 16.0)
+    others = np.maximum(bright + 1.596 * (red - np.float32(GREY)), bright + 2.018 * (blue - np.float32(GREY)))
+    return np.asarray((cv2.max(blue, red) < GREEN) & (others < NO_LIGHT), np.bool_)
 
 
 def _like(plane: Image) -> Image:

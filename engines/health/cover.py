@@ -13,7 +13,9 @@ from engines.health.sight import PATCH_COLUMNS, PATCH_ROWS
 from engines.health.view import Floats, View, ranked
 
 COVERED_SHARE = 0.2
-WHOLLY_COVERED = 0.75
+WHOLLY_COVERED, WHITENED_LEVELS = 0.75, 200.0
+"""Share of the textured patches that something in front of the lens takes, whatever its colour; and grey levels above
+which it is too much light instead."""
 FEATURELESS = 2.5
 """Contrast in grey levels under which a patch shows nothing."""
 DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
@@ -25,8 +27,8 @@ LEAP, LEAP_S = 1.5, 2.0
 
 
 class Cover:
-    """covered: share of the picture's textured patches that went flat and still. featureless: share of all that
-    are flat, which needs no past."""
+    """covered: share of the picture's textured patches that went flat and still. whitened: the same, where nearly all
+    went white. featureless: share of all that are flat, which needs no past."""
 
     def __init__(self) -> None:
         self._mean: Floats | None = None
@@ -41,7 +43,13 @@ class Cover:
         # Perfectly even is no cover in front of a lens.
         if view.whole_patches and view.contrast.any():
             featureless = float((view.contrast < FEATURELESS).mean())
-        return {"covered": self._covered(view), "featureless": featureless}
+        covered = self._covered(view)
+        white = covered >= WHOLLY_COVERED and ranked(view.mean, 0.5) > WHITENED_LEVELS
+        return {
+            "covered": 0.0 if white else covered,
+            "whitened": covered if white else 0.0,
+            "featureless": featureless,
+        }
 
     def restart(self) -> None:
         self._cover = None

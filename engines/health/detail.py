@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import PATCH
-from engines.health.view import Floats, View, ranked
+from engines.health.view import Floats, View, floats, ranked
 
 SOFT = -2.5
 """Log sharpness above which no picture is called blurred: a defocused one has no edge steeper than a twelfth of
@@ -28,10 +28,11 @@ _CHECKER = (1.0 - 2.0 * (np.indices((PATCH, PATCH)).sum(0) % 2)).astype(np.float
 
 
 class Detail:
-    """sharpness: log ratio of the strongest edges to the range. blur: by how much it fell below the stream's
-    past, less while there are sharp edges. veil: log of how much contrast the textured patches lost against the
-    past while the darkest parts grew lighter. noise: deviation in grey levels of the noise in the flattest
-    patches. checker: grey levels of a checkerboard of single pixels, over the noise there, in the median patch."""
+    """sharpness: log ratio of the strongest edges to the range, across or down the picture, whichever is less. blur:
+    by how much that of either fell below the stream's past, less while there are sharp edges. veil: log of how much
+    contrast the textured patches lost against the past while the darkest parts grew lighter. noise: deviation in
+    grey levels of the noise in the flattest patches. checker: grey levels of a checkerboard of single pixels, over
+    the noise there, in the median patch."""
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
@@ -40,17 +41,17 @@ class Detail:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         sharpness = _sharpness(view.patches, view.levels)
         darkest = float(np.searchsorted(view.levels, 0.02))
-        self.state = np.concatenate([[sharpness, darkest], view.contrast]).astype(np.float32)
+        self.state = np.concatenate([sharpness, [darkest], view.contrast]).astype(np.float32)
         known = self.past.known
         blur = veil = np.nan
         if known is not None:
-            blur = float(known[0]) - sharpness - SHARP * max(0.0, sharpness - SOFT)
-            textured = known[2:] > TEXTURED
+            blur = float((known[:2] - sharpness - SHARP * np.maximum(0.0, sharpness - SOFT)).max())
+            textured = known[3:] > TEXTURED
             if textured.sum() >= FEWEST_TEXTURED:
-                lost = np.log((known[2:] + 1.0) / (view.contrast + 1.0))
-                veil = min(ranked(lost[textured], 0.5), (darkest - float(known[1])) / VEIL_LEVELS)
+                lost = np.log((known[3:] + 1.0) / (view.contrast + 1.0))
+                veil = min(ranked(lost[textured], 0.5), (darkest - float(known[2])) / VEIL_LEVELS)
         return {
-            "sharpness": sharpness,
+            "sharpness": float(sharpness.min()),
             "blur": blur,
             "veil": veil,
             "noise": ranked(view.grain, 0.1),
@@ -61,20 +62,26 @@ class Detail:
         """Nothing is kept but the past."""
 
 
-def _sharpness(patches: Image, levels: NDArray[np.float64]) -> float:
+def _sharpness(patches: Image, levels: NDArray[np.float64]) -> Floats:
     """Log of the strongest edges (99th percentile of second differences two pixels apart) over the picture's
-    range of grey levels.
+    range of grey levels: across and down.
 
     Means would follow the scene, and after compression the codec's noise; the sharpest edges of a scene are
     the lens's own. ``levels`` is the cumulative histogram of the patches (256)."""
-    side = patches.shape[1]
+    count, side = patches.shape[:2]
     if side < 5:
-        return SOFT
-    edges = cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _EDGE)[:, 2:-2]
-    counts = np.cumsum(cv2.calcHist([np.abs(edges).astype(np.uint16)], [0], None, [512], [0, 512]))
-    strongest = float(np.searchsorted(counts, 0.99 * edges.size))
+        return np.full(2, SOFT, np.float32)
+    flat = patches.reshape(-1, side)
+    across = cv2.filter2D(flat, cv2.CV_16S, _EDGE)[:, 2:-2]
+    down = cv2.filter2D(flat, cv2.CV_16S, _EDGE.T).reshape(count, side, side)[:, 2:-2]
     darkest, brightest = np.searchsorted(levels, (0.01, 0.99))
-    return math.log((strongest + 0.5) / (float(brightest - darkest) + 5.0))
+    strongest = np.array([_strongest(across), _strongest(down.reshape(-1, side))], np.float32)
+    return floats(np.log((strongest + 0.5) / (float(brightest - darkest) + 5.0)))
+
+
+def _strongest(edges: NDArray[Any]) -> float:
+    counts = np.cumsum(cv2.calcHist([np.abs(edges).astype(np.uint16)], [0], None, [512], [0, 512]))
+    return float(np.searchsorted(counts, 0.99 * edges.size))
 
 
 def _checker(patches: Image, grain: Floats) -> float:

@@ -16,7 +16,7 @@ from engines.health.view import Floats, View, floats
 FLIPS = (-1, 0, 1)
 ROLLS_DEG = tuple(range(-24, 25, 4))
 ZOOMS = tuple(1.06**n for n in range(5, 30))
-BENDS = (-0.45, -0.3, -0.2, 0.2, 0.25, 0.3, 0.37, 0.45, 0.6)
+BENDS = (-0.3, -0.2, 0.13, 0.2, 0.28, 0.38, 0.5, 0.7, 1.0, 1.4)
 FORWARD = tuple(1.06**n for n in range(5))
 """Magnifications from one frame to the next that driving alone may give."""
 LEFT = 0.5
@@ -79,7 +79,7 @@ class Layout:
             (max(_zoomed(floats(cv2.flip(before, c)), target, z) for c in FLIPS for z in FORWARD), "flipped"),
             (_best_move(before, now), "moved"),
             (max(_zoomed(before, target, z) for z in ZOOMS), "magnified"),
-            (max(likeness(structure(_bent(before, k)), target) for k in BENDS), "bent"),
+            (max(_bent(before, target, k) for k in BENDS), "bent"),
         )
         if 1.0 - best > LEFT * (1.0 - driving) or best < link.usual - WORSE[kind]:
             return False
@@ -114,16 +114,22 @@ def _warped(picture: Floats, how: np.ndarray) -> Floats:
     return floats(cv2.warpAffine(picture, how, SMALL[::-1], borderMode=cv2.BORDER_REFLECT_101))
 
 
-def _bent(before: Floats, k1: float) -> Floats:
-    return floats(cv2.remap(before, *_bend(k1), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+def _bent(before: Floats, target: Floats, k1: float) -> float:
+    """How alike the frames are once ``before`` is bent, away from the corners that stay dark then."""
+    across, down, inside = _bend(k1)
+    bent = floats(cv2.remap(before, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return likeness(structure(bent) * inside, target * inside)
 
 
 @lru_cache(maxsize=len(BENDS))
-def _bend(k1: float) -> tuple[Floats, Floats]:
-    """Barrel distortion (k1 of the half diagonal, corners held in place), as cv2.remap takes it."""
+def _bend(k1: float) -> tuple[Floats, Floats, Floats]:
+    """Barrel distortion (k1 of the half diagonal; the left and right edges held in place at half their height), as
+    cv2.remap takes it, and where it shows something, less a margin."""
     y, x = np.indices(SMALL, np.float32)
     x, y = x - (SMALL[1] - 1) / 2, y - (SMALL[0] - 1) / 2
-    pull = (1 + k1 * (x * x + y * y) / float(x[0, 0] ** 2 + y[0, 0] ** 2)) / (1 + k1)
-    return (x * pull + (SMALL[1] - 1) / 2).astype(np.float32), (y * pull + (SMALL[0] - 1) / 2).astype(
-        np.float32
-    )
+    diagonal, edge = float(x[0, 0] ** 2 + y[0, 0] ** 2), float(x[0, 0] ** 2)
+    pull = (1 + k1 * (x * x + y * y) / diagonal) / (1 + k1 * edge / diagonal)
+    across, down = floats(x * pull + (SMALL[1] - 1) / 2), floats(y * pull + (SMALL[0] - 1) / 2)
+    shown = (down >= 0) & (down <= SMALL[0] - 1) & (across >= 0) & (across <= SMALL[1] - 1)
+    inside = cv2.erode(shown.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=1)
+    return across, down, floats(inside)

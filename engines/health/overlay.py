@@ -74,10 +74,14 @@ class Overlay:
         self._trace: Floats = np.zeros(SMALL, np.float32)
         self._light: Floats = np.zeros(TILES, np.float32)
         self._stir: Floats = np.ones(TILES, np.float32)
+        self._tiles: Floats | None = None
+        self._tints: Floats = np.zeros((*TILES, 3), np.float32)
         self._step: Step | None = None
         self._settled = self._seen = False
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
+        self._tints = view.tiles if self._tiles is None else view.tiles - self._tiles
+        self._tiles = view.tiles
         fine = structure(view.grey)
         grey, before = self._grey, self._fine
         self._grey, self._fine = view.grey, fine
@@ -140,7 +144,14 @@ class Overlay:
         flat = now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
         added = came > ADDED and now > MORE and strength > STRENGTH
         rose = moved[_pixels(tiles)]
-        light = came < ADDED and float((rose > -2.0).mean()) > 0.98 and float(rose.mean()) > LIGHT_LEVELS
+        # More light has more of every colour; a cast has less of one.
+        white = ranked(self._tints[tiles].min(1), 0.5) > 0.0
+        light = (
+            white
+            and came < ADDED
+            and float((rose > -2.0).mean()) > 0.98
+            and float(rose.mean()) > LIGHT_LEVELS
+        )
         if not (light or (local and (added or flat)) or (whole and came > ADDED)):
             return None
         self._settled = False

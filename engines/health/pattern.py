@@ -101,37 +101,42 @@ def _wave(change: Floats) -> float:
 
 
 def _slips(luma: Image, hidden: NDArray[np.bool_] | None) -> bool:
-    """Whether rows are shifted against those above them, alike in both halves of the picture.
+    """Whether rows are shifted against those above them, alike on both sides of the picture, over its height or in its
+    upper half.
 
-    Lines of the road are shifted too, but to the left on one side and to the right on the other. Rows are
-    compared some rows apart, since a slip may be less than a pixel."""
+    Lines of the road are shifted too, but to the left on one side and to the right on the other, and what stands
+    above it is upright. Rows are compared some rows apart, since a slip may be less than a pixel."""
     height, width = luma.shape
     if height < SLIP_ROWS or width < 128:
         return False
     at = np.linspace(1, height - SLIP_APART - 2, SLIP_ROWS).astype(int)
     wide = min(SLIP_PX, width // 2)
-    lefts = [int((n + 0.5) * width / 2 - wide / 2) for n in range(2)]
-    shifts = []
-    for x in lefts:
+    upper, whole = [], []
+    for x in (int((n + 0.5) * width / 2 - wide / 2) for n in range(2)):
         span = slice(x, x + wide)
         rows = at
         if hidden is not None:
             rows = at[~(hidden[at, span] | hidden[at + SLIP_APART, span]).any(1)]
-            if len(rows) < SLIP_ROWS // 2:
-                return False
-        shifts.append(_shift(luma[rows, span], luma[rows + SLIP_APART, span]))
-    return abs(shifts[0] - shifts[1]) <= 1 and min(abs(shift) for shift in shifts) >= 2
+        if len(rows) < SLIP_ROWS // 2:
+            return False
+        cross = _cross(luma[rows, span], luma[rows + SLIP_APART, span])
+        upper.append(_shift(cross[rows < height // 2], wide - 1))
+        whole.append(_shift(cross, wide - 1))
+    return any(abs(a - b) <= 1 and min(abs(a), abs(b)) >= 2 for a, b in (upper, whole))
 
 
-def _shift(rows: Image, below: Image) -> int:
-    """By how many pixels ``below`` is best shifted to be like ``rows``; correlation between plain and phase
-    correlation, over all rows together."""
+def _cross(rows: Image, below: Image) -> NDArray[np.complex64]:
+    """Spectra of the correlation, between plain and phase correlation, of each row with the one below it."""
     pairs = np.diff(np.stack([rows, below]).astype(np.float32), axis=2)
     first, second = np.fft.rfft(pairs, axis=2)
     cross = second * first.conj()
-    correlation = np.fft.irfft((cross / (np.abs(cross) ** SLIP_WHITE + 1e-3)).sum(0), pairs.shape[2])
-    place = int(correlation.argmax())
-    return place if place <= pairs.shape[2] // 2 else place - pairs.shape[2]
+    return np.asarray(cross / (np.abs(cross) ** SLIP_WHITE + 1e-3), np.complex64)
+
+
+def _shift(cross: NDArray[np.complex64], width: int) -> int:
+    """By how many pixels rows are best shifted to be like those below, over all of them together."""
+    place = int(np.fft.irfft(cross.sum(0), width).argmax())
+    return place if place <= width // 2 else place - width
 
 
 def _bars(grey: Floats) -> float:
