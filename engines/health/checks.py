@@ -59,7 +59,7 @@ CHECKS = (
     Check(Fault.TEST_PATTERN, "panel", "share of picture", 0.08, 0.5, lag_s=1.3),
     Check(Fault.DEAD_PIXELS, "lines", "lines", 3.0, 1.5, lag_s=1.0),
     Check(Fault.NO_DEMOSAIC, "checker", "ratio to noise", 0.07, 0.5),
-    Check(Fault.MACROBLOCKS, "decay", "share of picture", 0.08, 0.5, lag_s=0.8),
+    Check(Fault.MACROBLOCKS, "decay", "share of picture", 0.12, 0.5, lag_s=0.8),
     Check(Fault.EXPOSURE_OSCILLATION, "swing", "log gain", 0.35, 0.5, lag_s=3.0),
     Check(Fault.UNDER_EXPOSED, "darkness", "log light", 0.35, 1.5, sudden=1.0, keeps=0.5),
     Check(Fault.WHITE, "glare", "share of picture", 0.12, 1.0, past=True, sudden=0.6, keeps=0.5),

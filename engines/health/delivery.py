@@ -15,7 +15,8 @@ from engines.health.view import View
 LATE_S = 0.5
 IRREGULAR = 0.4
 """Share of the usual frame period by which the step to a frame may differ from it."""
-STEPS = 64
+STEPS, LATEST = 64, 9
+"""Steps of which the median is the usual period: of a while, and of the latest, for a rate may change."""
 MEMORY_S = 1.5
 REPAIRED_S = 1.0
 
@@ -36,8 +37,8 @@ class Delivery:
         if view.step_s > 0:
             step_s = view.step_s / view.frames
             if len(self._steps) >= STEPS // 4:
-                period_s = median(self._steps)
-                wrong = max(wrong, float(abs(step_s - period_s) > IRREGULAR * period_s))
+                periods_s = median(self._steps), median(list(self._steps)[-LATEST:])
+                wrong = max(wrong, float(all(abs(step_s - p) > IRREGULAR * p for p in periods_s)))
             self._steps.append(step_s)
         weight = 1.0 - math.exp(-max(view.step_s, 1e-3) / MEMORY_S)
         self._irregular += weight * (wrong - self._irregular)

@@ -21,7 +21,7 @@ of the tiles must, at once."""
 CALM_TIMES, CALM_LEVELS, CALM_SHARE = 2.0, 1.0, 0.3
 """Times the usual change, and grey levels more, that a tile may change by in the frames beside the step; share of
 the stepped tiles that must be so calm: they are the ones that are followed."""
-REST_SHARE, WHOLE_SHARE = 0.3, 0.85
+REST_SHARE, WHOLE_SHARE = 0.3, 0.9
 """Share of what a step does not change that must be just as it was, textured as it is; or else share of the picture
 that it must change."""
 LARGE_SHARE, PIECES = 0.3, 3
@@ -33,7 +33,7 @@ LID_LEVELS, LIGHT_LEVELS = 20.0, 15.0
 """Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
 PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
 SETTLE_S, TRACE_S, STIR_MOST = 1.2, 0.5, 1.5
-STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.3
+STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.2
 """How alike what came must stay, first and later; the share of the usual change that a lid may leave, and what
 covers all of the picture: the next scene of a cut may be a calm one."""
 ASLEEP = 0.25

@@ -34,7 +34,7 @@ class Sensor:
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
-        self.every, self.lasting = 1, True
+        self.every, self.lasting = 1, False
         self._turn = 0
         self._seen_s = np.full(3, -math.inf)
         self._lines: list[Floats | None] = [None, None]
