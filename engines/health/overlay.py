@@ -33,9 +33,9 @@ LID_LEVELS, LIGHT_LEVELS = 20.0, 15.0
 """Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
 PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
 SETTLE_S, TRACE_S, STIR_MOST = 1.2, 0.5, 1.5
-STAYS, KEPT, STILL, DEAD = 0.7, 0.3, 0.45, 0.2
-"""How alike what came must stay, first and later; the share of the usual change that a lid may leave, and what
-covers all of the picture: the next scene of a cut may be a calm one."""
+STAYS, KEPT, STILL, DEAD, DEAD_LEVELS = 0.7, 0.3, 0.45, 0.2, 0.3
+"""How alike what came must stay, first and later; the share of the usual change that a lid may leave; and that share,
+and the grey levels, that what covers all of the picture may: the next scene of a cut may be a calm one."""
 ASLEEP = 0.25
 """Share of the usual change under which a picture stands still."""
 KINDS = ("overlay", "flare", "panel")
@@ -183,7 +183,7 @@ class Overlay:
             alike = _alike(self._trace - step.trace, step.change, step.tiles)
             if not self._seen:
                 alike = min(alike, _alike(self._trace, step.picture, step.tiles))
-            if step.whole and stir > DEAD:
+            if step.whole and (stir > DEAD or ranked(self.state, 0.5) > DEAD_LEVELS):
                 alike = 0.0
         if alike < (KEPT if self._seen else STAYS):
             self._drop()
