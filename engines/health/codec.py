@@ -18,10 +18,9 @@ from engines.health.view import Floats, View, ranked
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 SMEARED, TEXTURE = 0.12, 1.0
 """Share of its texture across that a patch has along: less is a smear. Grey levels that make a texture."""
-GREY, GREEN, MAGENTA = 128, 104, 150
-NO_LIGHT = 24.0
-"""Values of chroma: of grey; below which both are green, and above which both are a magenta that no scene has. And
-the red and blue under which a green is one that no scene has."""
+GREY, GREEN, MAGENTA, NO_LIGHT = 128, 104, 150, 24.0
+"""Values of chroma: of grey; below which both are green; above which both are magenta. And the level under which the
+other primaries, of RGB, are wanting: of no scene, but of lost chroma."""
 SAMPLES, BLANK_EVERY = 60, 2
 """Rows of pixels that are looked at for grey and green, in every so manyth frame."""
 _ON, _BESIDE = [7, 15], [5, 9, 13, 17]
@@ -102,17 +101,20 @@ def _blank(view: View) -> float:
     light, blue, red = (np.ascontiguousarray(p[:high, :wide]) for p in (light, blue, red))
     colour = cv2.max(cv2.absdiff(blue, _like(blue)), cv2.absdiff(red, _like(red)))
     grey = (colour <= 1) & (cv2.absdiff(light, _like(light)) <= 2)
-    blank = grey | _green(light, blue, red) | (cv2.min(blue, red) > MAGENTA)
+    blank = grey | _lost(light, blue, red)
     if view.sight.hidden is not None:
         blank &= ~view.sight.hidden[:: stride * down, :: stride * across][:high, :wide]
     return float(np.count_nonzero(blank)) / blank.size
 
 
-def _green(light: Image, blue: Image, red: Image) -> NDArray[np.bool_]:
-    """Where nothing but green is left (BT.601)."""
+def _lost(light: Image, blue: Image, red: Image) -> NDArray[np.bool_]:
+    """Where nothing but green, or nothing of it, is left (BT.601)."""
     bright = 1.164 * (light.astype(np.float32) - 16.0)
-    others = np.maximum(bright + 1.596 * (red - np.float32(GREY)), bright + 2.018 * (blue - np.float32(GREY)))
-    return np.asarray((cv2.max(blue, red) < GREEN) & (others < NO_LIGHT), np.bool_)
+    more_blue, more_red = blue - np.float32(GREY), red - np.float32(GREY)
+    others = np.maximum(bright + 1.596 * more_red, bright + 2.018 * more_blue)
+    green = (cv2.max(blue, red) < GREEN) & (others < NO_LIGHT)
+    magenta = (cv2.min(blue, red) > MAGENTA) & (bright - 0.391 * more_blue - 0.813 * more_red < NO_LIGHT)
+    return np.asarray(green | magenta, np.bool_)
 
 
 def _like(plane: Image) -> Image:
