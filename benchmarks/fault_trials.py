@@ -191,13 +191,18 @@ def try_fault(
     frames = [t for t in clean if t.time_s <= since_s + lasts]
     seed = zlib.crc32(f"{name}/{mode}/{severity}".encode()) % 100_000
     path = folder / "broken.mp4"
+    path.unlink(missing_ok=True)
     if mode == PACKETS:
         encode(path, frames)
         damage(path, since_s, severity, seed)
     else:
         encode(path, inject_timed(frames, mode, since_s, None, severity, seed))
-    (drive,) = find_drives([path])
-    said = answers(events_of(drive, bundle, engine, frames[-1].time_s), since_s)
+    if path.exists():
+        (drive,) = find_drives([path])
+        said = answers(events_of(drive, bundle, engine, frames[-1].time_s), since_s)
+    else:  # not a single frame came
+        silence = Stream(name, bundle).detector.no_frames(SILENT_AFTER_S, 0.0, SILENT_AFTER_S)
+        said = answers(silence)
     return Trial(name, mode, severity, since_s, said)
 
 

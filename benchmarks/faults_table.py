@@ -89,7 +89,7 @@ def try_faults(
     known: dict[int, list[Timed]] = {}
     trials: list[Trial] = []
     until = time.monotonic() + 60.0 * minutes
-    with tempfile.TemporaryDirectory() as folder, progress("faults", len(plan)) as advance:
+    with tempfile.TemporaryDirectory() as folder, progress("faults", len(plan), "trials") as advance:
         for mode, severity, number, since_s in plan:
             if len(trials) >= len(plan) // each and time.monotonic() > until:
                 break
@@ -307,12 +307,12 @@ def main() -> int:
     clean = [watch_clean(drive, bundle, engine) for drive in find_drives(options.clean)]
     with tempfile.TemporaryDirectory() as folder:
         pairs = [(a, b) for a in options.before for b in options.after]
-        with progress("cuts", len(pairs)) as advance:
+        with progress("cuts", len(pairs), "cuts") as advance:
             cuts = []
             for first, second in pairs:
                 cuts.append(watch_cut(first, second, bundle, engine, Path(folder)))
                 advance()
-        with progress("rendered", options.rendered) as advance:
+        with progress("rendered", options.rendered, "minutes") as advance:
             rendered = []
             for seed in islice(range(FIRST_SEED, 10**6), options.rendered):
                 rendered.append(watch_rendered(seed, bundle, engine, Path(folder)))

@@ -108,7 +108,7 @@ class Mode:
 
 
 MODES = (
-    Mode(1, "disconnected", (Fault.NO_FRAMES,), "apart"),
+    Mode(1, "disconnected", (Fault.NO_FRAMES,), "apart", "for less than 3 s: told as irregular frames"),
     Mode(2, "irregular_frames", (Fault.IRREGULAR_FRAMES, Fault.NO_FRAMES), "apart",
          "pictures out of order under regular time stamps: numbers from the camera"),
     Mode(3, "freeze", (Fault.FREEZE,), "apart"),
@@ -138,7 +138,7 @@ MODES = (
     Mode(25, "water_drops", (Fault.COVERED,), "group", "drop by drop, or all over the picture at once: several cameras"),
     Mode(26, "broken_lens", (Fault.COVERED,), "group", "from the first frame: a picture from when it was whole"),
     Mode(27, "covered", (Fault.COVERED,), "group", "a part from the first frame: a picture of what should be seen"),
-    Mode(28, "moved", (Fault.MOVED,), "apart", "so far that little is left of the view, slowly, or from the first frame: a layout learnt by fit"),
+    Mode(28, "moved", (Fault.MOVED,), "apart", "so far that little is left; slowly; from the first frame: a layout learnt by fit"),
     Mode(29, "flipped", (Fault.FLIPPED,), "apart", "from the first frame: a layout learnt by fit"),
     Mode(30, "vibration", (Fault.VIBRATION,), "apart", "a rough road: acceleration"),
     Mode(31, "flare", (Fault.WHITE,), "group", "slowly, as the sun comes: a map, a clock"),
