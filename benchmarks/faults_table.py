@@ -46,7 +46,6 @@ from fault_trials import (
     watch_rendered,
 )
 
-from engines.opening import open_engine
 from engines.bundle import Bundle, open_bundle
 from engines.console import progress
 from engines.engine import Engine
@@ -54,6 +53,7 @@ from engines.faults import FAULTS, Timed
 from engines.footage import find_drives
 from engines.health import MODES
 from engines.metrics import poisson_interval
+from engines.opening import open_engine
 
 SEVERITIES = (3, 4, 5)
 AT_ONCE = {1, 2, 3, 6, 7, 17, 18, 19, 29, 32, 34, 35}
