@@ -104,7 +104,7 @@ def test_footage_that_never_changes_has_no_axes_of_its_own(tmp_path: Path) -> No
             3,
             "must be an ONNX file or one of",
         ),
-        (["fit", "--normal", "long.mp4", "--out", "b", "--budget", "0.01"], 6, "needs about 2e+02 h"),
+        (["fit", "--normal", "long.mp4", "--out", "b", "--budget", "0.01"], 6, "needs about 4e+02 h"),
         (["replay", "nowhere", "--bundle", "BUNDLE"], 3, "does not exist"),
         (["replay", "dark.mp4", "--bundle", "nowhere"], 4, "must be a bundle"),
         (
