@@ -29,8 +29,8 @@ without it, features are scaled to length 1."""
 
 _LONG, _GROUPS = 256, 16
 
-_MARK, _PREFIX = "sightline/", "sightline_"
-"""What the names of nodes, and of constants and values, begin with that fusing adds."""
+MARK, _PREFIX = "sightline/", "sightline_"
+"""What the names of nodes behind the encoder begin with, and those of constants and values that fusing adds."""
 
 
 class _Builder:
@@ -50,7 +50,7 @@ class _Builder:
         name = name or f"{_PREFIX}t{self.count}"
         self.count += 1
         self.graph.node.append(
-            helper.make_node(kind, list(inputs), [name], name=f"{_MARK}{name}", **attributes)
+            helper.make_node(kind, list(inputs), [name], name=f"{MARK}{name}", **attributes)
         )
         return name
 
@@ -144,9 +144,9 @@ def parts_of(fused: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     encoder, rest = onnx.ModelProto(), onnx.ModelProto()
     encoder.CopyFrom(fused)
     rest.CopyFrom(fused)
-    added = {output for node in fused.graph.node if node.name.startswith(_MARK) for output in node.output}
-    _keep(encoder.graph, lambda node: not node.name.startswith(_MARK), lambda output: output not in added)
-    _keep(rest.graph, lambda node: node.name.startswith(_MARK), lambda output: output in added)
+    added = {output for node in fused.graph.node if node.name.startswith(MARK) for output in node.output}
+    _keep(encoder.graph, lambda node: not node.name.startswith(MARK), lambda output: output not in added)
+    _keep(rest.graph, lambda node: node.name.startswith(MARK), lambda output: output in added)
     read = {name for node in rest.graph.node for name in node.input}
     del rest.graph.input[:]
     rest.graph.input.extend(o for o in encoder.graph.output if o.name in read)

@@ -15,6 +15,7 @@ from engines.backends.onnx_runtime import OnnxRuntimeEngine, values
 from engines.bundle import Bundle, open_bundle
 from engines.compiling.half import halved
 from engines.compiling.quantise import layers_of, quantise
+from engines.compiling.refit import MOST_MIXED, channel_map, refitted
 from engines.encoders import open_encoder
 from engines.engine import Precision
 from engines.errors import EngineError
@@ -170,12 +171,37 @@ def test_channels_are_refitted_together(small_encoder: onnx.ModelProto) -> None:
     done, _ = quantised(small_encoder, [True])
     names = ["late", "early"]
     wanted, found = (values(m, names, frames(24)) for m in (small_encoder, done.model))
-    plain = values(done.model, [f"{name}_quantised" for name in names], frames(24))
+    plain = values(done.model, [f"{name}_plain" for name in names], frames(24))
     for name in names:
         axes = (0, *range(2, wanted[name].ndim))
-        x, y = (v - v.mean(axis=axes, keepdims=True) for v in (plain[f"{name}_quantised"], wanted[name]))
+        x, y = (v - v.mean(axis=axes, keepdims=True) for v in (plain[f"{name}_plain"], wanted[name]))
         slope = (x * y).sum(axis=axes, keepdims=True) / (x**2).sum(axis=axes, keepdims=True)
         assert ((found[name] - wanted[name]) ** 2).sum() < ((slope * x - y) ** 2).sum()
+
+
+def test_a_refit_apart_is_cut_off_with_what_is_behind_the_encoder(bundle: Bundle) -> None:
+    """So that a library can run the encoder in bfloat16 and the refit in float32."""
+    images = bundle.probes().frames[:8]
+    encoder = encoder_of(load_graph(bundle.model_path))
+    wanted = values(encoder, ["late", "early"], images)
+    found = {name: 0.8 * value + 0.1 for name, value in wanted.items()}
+    fused = fuse(refitted(encoder, found, wanted, apart=True), bundle.density)
+    narrow, behind = parts_of(fused)
+    assert [o.name for o in narrow.graph.output] == ["late_plain", "early_plain"]
+    assert [i.name for i in behind.graph.input] == ["late_plain", "early_plain"]
+    assert {"refit" in n.name for n in narrow.graph.node} == {False}
+    whole = values(fused, ["late", "late_plain", "early", "early_plain"], images)
+    for name in wanted:
+        np.testing.assert_array_equal(whole[f"{name}_plain"], wanted[name])
+        np.testing.assert_allclose(whole[name], (wanted[name] - 0.1) / 0.8, rtol=1e-3, atol=1e-3)
+
+
+def test_many_channels_keep_a_line_each() -> None:
+    random = np.random.default_rng(0)
+    wanted = random.normal(size=(40, MOST_MIXED + 1)).astype(np.float32)
+    matrix, offset = channel_map(2.0 * wanted + 3.0, wanted)
+    np.testing.assert_allclose(matrix, 0.5 * np.eye(MOST_MIXED + 1), atol=1e-5)
+    np.testing.assert_allclose(offset, -1.5, atol=1e-4)
 
 
 def test_the_most_sensitive_layers_stay_in_float_until_scores_agree(small_encoder: onnx.ModelProto) -> None:

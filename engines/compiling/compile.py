@@ -15,8 +15,9 @@ from engines.bundle import Bundle
 from engines.cache import EngineCache, Key, key_of
 from engines.compiling.half import halved
 from engines.compiling.quantise import layers_of, quantise
+from engines.compiling.refit import refitted
 from engines.console import progress
-from engines.engine import Library, Precision
+from engines.engine import Engine, Library, Precision
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph
@@ -67,6 +68,8 @@ def compiled(
         say(f"the cached {backend.name} {precision} engine {wrong}: building it again")
     graph, notes = graph_for(bundle, backend, precision)
     built = library.build(graph, precision)
+    if precision == Precision.BF16 and not backend.gpu:
+        built = _refitted_through(library.load(built, precision), bundle, backend, library)
     try:
         cache.store(key, built, notes)
     except OutputError as error:
@@ -88,17 +91,36 @@ def graph_for(
     return fuse(encoder, bundle.density, np.dtype(backend.tail).type), notes
 
 
+def _refitted_through(engine: Engine, bundle: Bundle, backend: Backend, library: Library) -> bytes:
+    """Build an engine again with what is behind its encoder refitted through the encoder as the library runs it; as it was
+    where the bundle has too few pictures to learn that from."""
+    encoder = encoder_of(load_graph(bundle.model_path))
+    frames = _calibrating(bundle)
+    names = [output.name for output in encoder.graph.output if output.name in ("late", "early")]
+    if len(frames) >= FEWEST_CALIBRATED:
+        features = engine.features(frames)
+        found = {name: getattr(features, name) for name in names}
+        encoder = refitted(encoder, found, values(encoder, names, frames), apart=True)
+    engine.close()
+    return library.build(fuse(encoder, bundle.density, np.dtype(backend.tail).type), engine.precision)
+
+
+def _calibrating(bundle: Bundle) -> Image:
+    """The pictures of normal footage that encoders in fewer bits are fitted by."""
+    frames, _ = bundle.normal_pictures()
+    return frames[:: max(1, -(-len(frames) // MOST_CALIBRATED))]
+
+
 def _quantised(
     bundle: Bundle, encoder: onnx.ModelProto, backend: Backend
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    frames, _ = bundle.normal_pictures()
+    frames = _calibrating(bundle)
     if len(frames) < FEWEST_CALIBRATED:
         raise EngineError(
             f"{bundle.path} int8",
             f"needs at least {FEWEST_CALIBRATED} pictures of normal footage in the bundle, got {len(frames)}",
             "teach it from more footage",
         )
-    frames = frames[:: -(-len(frames) // MOST_CALIBRATED)]
     agrees = _agreement(bundle, encoder, frames)
     layers = len(layers_of(encoder))
     with progress("quantising", layers, "layers") as advance:

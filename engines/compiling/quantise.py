@@ -5,10 +5,7 @@ Quantization"): per tensor, at the least mean square error; weights per output c
 most of the damage, so layers are tried one by one, and the most sensitive ones stay in float until the scores agree
 with the float encoder's.
 
-What stands behind the encoder is refitted through the quantised one. A projection is linear, so refitting it is to put a
-linear map before it: that of the features' channels which brings them closest to the float encoder's on the normal frames,
-by ridge regression. With it latents are again those that support points, bandwidth and thresholds were learnt from, which
-could not be learnt anew: a bundle holds their latents and not their pictures."""
+What stands behind the encoder is refitted through the quantised one: ``engines.compiling.refit``."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from engines.compiling.refit import refitted
 from engines.console import Advance
-from engines.density import Floats
 from engines.errors import EngineError
 from engines.frames import Image
 
@@ -36,10 +33,6 @@ TRIED = 16
 SHARES = np.linspace(0.3, 1.0, 36)
 """What share of the largest value a range may end at."""
 ACTIVATIONS = frozenset({"Relu", "Clip"})
-RIDGE = 1.0
-"""Of the refit, in mean variances of a channel. A few dozen frames say little of how channels mix."""
-MOST_MIXED = 512
-"""Features of more channels keep the straight line of each: the map would cost as much as a layer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +91,7 @@ def quantise(
     order = [layers[i] for i in np.argsort(error)]
     for kept in _fewest_first(len(order)):
         model = _inserted(encoder, order[: len(order) - kept], ranges)
-        model = _refitted(model, run(model, names, frames), wanted)
+        model = refitted(model, run(model, names, frames), wanted)
         if agrees(model):
             floats = tuple(layer.name for layer in order[len(order) - kept :])
             return Quantised(model, floats, len(layers))
@@ -257,53 +250,3 @@ def _around(graph: onnx.GraphProto, names: set[str], ranges: dict[str, Range]) -
         nodes.append(helper.make_node("QuantizeLinear", [name, *by], [whole], name=f"quantise/{name}"))
         nodes.append(helper.make_node("DequantizeLinear", [whole, *by], [back], name=f"dequantise/{name}"))
     return nodes
-
-
-def _refitted(
-    model: onnx.ModelProto, found: dict[str, NDArray[np.float32]], wanted: dict[str, NDArray[np.float32]]
-) -> onnx.ModelProto:
-    """Append to each feature the affine map of its channels that brings ``found`` closest to ``wanted``."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    for name in found:
-        for node in graph.node:
-            for places in (node.input, node.output):
-                for place, used in enumerate(places):
-                    if used == name:
-                        places[place] = f"{name}_quantised"
-        matrix, offset = _channel_map(found[name], wanted[name])
-        kind, attributes = "Gemm", {"transB": 1}
-        if found[name].ndim > 2:
-            kind, attributes = "Conv", {"group": 1 if len(matrix) <= MOST_MIXED else len(matrix)}
-            matrix = matrix if len(matrix) <= MOST_MIXED else np.diagonal(matrix)[:, None]
-            matrix = matrix.reshape(*matrix.shape, *(1,) * (found[name].ndim - 2))
-        parts = {"refit": matrix, "offset": offset}
-        for part, value in parts.items():
-            graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), f"{name}_{part}"))
-        inputs = [f"{name}_quantised", *(f"{name}_{part}" for part in parts)]
-        graph.node.append(helper.make_node(kind, inputs, [name], name=f"refit/{name}", **attributes))
-    return result
-
-
-def _channel_map(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """C × C matrix and C offsets: the ridge regression of ``wanted`` on ``found`` (both N×C×...) over all frames and cells,
-    shrunk towards the straight line of each channel by itself."""
-    x, y = _rows(found), _rows(wanted)
-    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
-    x, y = x - x_mean, y - y_mean
-    spread = (x**2).mean(axis=0)
-    slope = np.where(spread > 1e-12, (x * y).mean(axis=0) / np.maximum(spread, 1e-12), 1.0)
-    x *= slope
-    mixed = np.eye(x.shape[1])
-    if len(mixed) <= MOST_MIXED:
-        covariance = x.T @ x / len(x)
-        ridge = RIDGE * max(float(np.trace(covariance)) / len(mixed), 1e-12)
-        mixed += np.linalg.solve(covariance + ridge * mixed, x.T @ (y - x) / len(x))
-    matrix = (slope[:, None] * mixed).T
-    return matrix, y_mean - matrix @ x_mean
-
-
-def _rows(values: NDArray[np.float32]) -> Floats:
-    """N×C×... -> cells × C."""
-    return np.moveaxis(values, 1, -1).reshape(-1, values.shape[1]).astype(np.float64)
