@@ -117,6 +117,13 @@ def tilt(k: Known, leading: int, bandwidth: float) -> Score:
     return lambda latent: normal.surprise(latent) - broad.surprise(latent)
 
 
+def tilt_by(k: Known, world: Side, leading: int, bandwidth: float) -> Score:
+    """The same by a background that ships, where no other footage is known."""
+    normal = kernels(k.normal, leading, bandwidth)
+    broad = tilted(normal, kernels(world, leading, bandwidth), k.normal, world, k.projection.scale)
+    return lambda latent: normal.surprise(latent) - broad.surprise(latent)
+
+
 def lda(k: Known) -> Score:
     direction, offset = discriminant(k.normal, k.other, k.projection.scale)
     return lambda latent: np.asarray(latent @ direction + offset)

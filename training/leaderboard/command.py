@@ -24,7 +24,7 @@ from training.leaderboard.models import Model, Places, makers
 from training.leaderboard.page import Board, page
 from training.leaderboard.rows import baselines, bottles, entries
 
-FRAMES, EPOCHS = 16, 48
+FRAMES, EPOCHS = 16, 24
 BASELINES = "baselines"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from engines.density import Floats, squared_distances
 from engines.frames import Image
 from engines.tilt import Side
-from training.ablation.methods import Known, Score, gaussians, known, ratio, surprise, tilt
+from training.ablation.methods import Known, Score, gaussians, known, ratio, surprise, tilt, tilt_by
 from training.ablation.outcomes import Family, Setting, alone, learning, unshipped
 from training.fit import COMPONENTS
 from training.leaderboard.figures import Bottle, Entry, Figure
@@ -51,6 +51,7 @@ AXES = 192
 Folds = Mapping[str, Callable[[], Iterable[Fold]]]
 
 
+SHIPPED = "kde, shipped background"
 DENSITIES = ("kde", "gaussian", "gmm")
 
 
@@ -65,8 +66,11 @@ def absolute(k: Known) -> dict[str, Score]:
 
 
 def against(shipped: Side, k: Known) -> dict[str, Score]:
-    """Normal drives against the background that ships with the encoder."""
-    return {"kde, shipped background": tilt(replace(k, other=shipped), LEADING, NARROW)}
+    """Normal drives against the background that ships with the encoder, all of which is taken for other."""
+    return {
+        SHIPPED: tilt_by(k, shipped, 0, WIDE),
+        f"{SHIPPED}, {LEADING} directions": tilt_by(k, shipped, LEADING, NARROW),
+    }
 
 
 def relative(k: Known) -> dict[str, Score]:
