@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engines.density import Floats
+from training.ablation.cameras import among_many
 from training.ablation.features import COLUMNS, ROWS, harmonised, weathered
 from training.ablation.methods import fused, known, lda, pool, ratio, surprise, tilt, without_cameras
 from training.ablation.outcomes import Setting, nested, outcomes, unshipped, with_weather
@@ -90,6 +91,20 @@ def test_a_camera_of_what_ships_is_not_tested() -> None:
     tested = [c for f in unshipped(unseen_camera(clips), clips) for c in (*f.tested_normal, *f.tested_other)]
     assert {c.drive for c in tested} & {"road2", "town1"}
     assert not {c.drive for c in tested} & {"road0", "road1", "town0"}
+
+
+def test_a_camera_asked_by_its_name_is_as_if_it_had_been_taught_alone() -> None:
+    """A road that looks like another camera's town: all cameras together excuse that town, each by itself does not."""
+    clips = [replace(c, times_s=4.0 * c.times_s) for c in pool(suite(), 0.0)]
+    town = next(c for c in clips if c.drive == "town1")
+    clips.append(replace(town, drive="road like a town", rig="road like a town", label=NORMAL))
+    projection = known([c for c in clips if c.label == NORMAL], (), None).projection
+    found = among_many(clips, Setting(projection))
+    named, alone = found["the camera by its name"], found["taught alone"]
+    assert named.pairs == pytest.approx(alone.pairs)
+    together = found["one density of all cameras"].auroc
+    assert together < found["the camera nearest to this camera's first frames, kept"].auroc <= alone.auroc
+    assert len(found) == 6
 
 
 def test_weather_is_taught_of_taught_drives_only() -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.encoders import DEFAULT
 from engines.errors import InputError
 from training.leaderboard import cost
 from training.leaderboard.command import main
@@ -30,56 +31,56 @@ def entry(model: str, density: str, **figures: float) -> Entry:
 
 
 def test_a_verdict_is_met_or_missed_by_the_figure_alone() -> None:
-    rows = [entry("road", "kde", A=0.97, C=0.995), entry("large", "gmm", A=0.98)]
+    rows = [entry(DEFAULT, "kde", A=0.97, C=0.995), entry("dear", "gmm", A=0.98)]
     bottles = [
-        Bottle("road", "kde", 0.9, 0.959, 0.97, 0.863),
+        Bottle(DEFAULT, "kde", 0.9, 0.959, 0.97, 0.863),
         Bottle("dfkde", "kde", 0.996, 0.96, 1.0, 0.863),
     ]
     found = {line.split(" | ")[0].strip("| "): line for line in verdicts(rows, bottles)}
-    assert found["A, normal drives alone"].endswith("0.9700 | missed | 0.9800 large, gmm | met |")
-    assert "0.9950 | met | 0.9950 road, kde | met" in found["C"]
+    assert found["A, normal drives alone"].endswith("0.9700 | missed | 0.9800 dear, gmm | met |")
+    assert f"0.9950 | met | 0.9950 {DEFAULT}, kde | met" in found["C"]
     assert "not measured" in found["B, mean"]
     assert found["MVTec bottle, F1"].endswith("0.9590 | missed | 0.9600 dfkde, kde | met |")
 
 
 def test_the_worst_drive_is_judged_by_itself() -> None:
     rows = [
-        Entry("road", "kde, tilted", {"B": figure(0.95, 0.7)}, {}, 0.1),
-        Entry("large", "kde, tilted", {"B": figure(0.93, 0.8)}, {}, 0.1),
+        Entry(DEFAULT, "kde, tilted", {"B": figure(0.95, 0.7)}, {}, 0.1),
+        Entry("dear", "kde, tilted", {"B": figure(0.93, 0.8)}, {}, 0.1),
     ]
     lines = verdicts(rows, [])
-    assert any("0.7000 | missed | 0.8000 large, kde, tilted | met" in line for line in lines)
-    assert any("0.9500 | met | 0.9500 road" in line for line in lines)
+    assert any("0.7000 | missed | 0.8000 dear, kde, tilted | met" in line for line in lines)
+    assert any(f"0.9500 | met | 0.9500 {DEFAULT}" in line for line in lines)
 
 
 def test_the_page_says_what_a_better_row_costs() -> None:
-    rows = [entry("road", "kde", A=0.9), entry("road-large", "kde", A=0.95), entry("small", "kde", A=0.85)]
+    rows = [entry(DEFAULT, "kde", A=0.9), entry("dear", "kde", A=0.95), entry("small", "kde", A=0.85)]
     costs = {
-        "road": Cost(800.0, 1.0, 1.0, 0.146),
-        "road-large": Cost(200.0, 4.0, 9.0, 0.7),
+        DEFAULT: Cost(800.0, 1.0, 1.0, 0.146),
+        "dear": Cost(200.0, 4.0, 9.0, 0.7),
         "small": Cost(900.0, 0.9, 1.0, 0.14),
     }
     said = page(Board(rows, [], [], costs, frames=4, epochs=1, threads=1))
-    assert "| A | 0.900 | 0.900 road, kde | 0.950 road-large, kde (4.0 times as long a frame) |" in said
-    assert "those that do are road, small." in said
-    assert "At its cost `road` is first in A (kde), and is beaten in nothing." in said
-    assert "| **road** | kde | 0.900 (0.89 to 0.91) | — |" in said
-    assert "Fewer operations than the default, `road`: small." in said
+    assert f"| A | 0.900 | 0.900 {DEFAULT}, kde | 0.950 dear, kde (4.0 times as long a frame) |" in said
+    assert f"those that do are {DEFAULT}, small." in said
+    assert f"At its cost `{DEFAULT}` is first in A (kde), and is beaten in nothing." in said
+    assert f"| **{DEFAULT}** | kde | 0.900 (0.89 to 0.91) | — |" in said
+    assert f"Fewer operations than the default, `{DEFAULT}`: small." in said
     tables = [block.splitlines() for block in said.split("\n\n") if block.startswith("| ")]
     assert len(tables) == 7
     assert all(len({row.count("|") for row in rows}) == 1 for rows in tables)
 
 
 def test_a_cheaper_or_equal_row_that_is_better_is_said_to_be() -> None:
-    rows = [entry("road", "kde", A=0.9, C=0.99), entry("small", "kde", A=0.95, C=0.98)]
-    costs = {"road": Cost(800.0, 1.0, 1.0, 0.146), "small": Cost(900.0, 0.9, 1.0, 0.14)}
+    rows = [entry(DEFAULT, "kde", A=0.9, C=0.99), entry("small", "kde", A=0.95, C=0.98)]
+    costs = {DEFAULT: Cost(800.0, 1.0, 1.0, 0.146), "small": Cost(900.0, 0.9, 1.0, 0.14)}
     said = page(Board(rows, [], [], costs, frames=4, epochs=1, threads=1))
     assert "is first in C (kde), and is beaten in A (kde)." in said
 
 
 def test_f1_stands_beside_that_of_calling_everything_other() -> None:
-    said = page(Board([entry("road", "kde", A=0.9, B=0.8)], [], [], {}, frames=4, epochs=1, threads=1))
-    assert "| road | kde | 0.10 | 0.50 | 0.625 | 0.661 | 0.10 | 0.50 | 0.625 | 0.661 |" in said
+    said = page(Board([entry(DEFAULT, "kde", A=0.9, B=0.8)], [], [], {}, frames=4, epochs=1, threads=1))
+    assert f"| {DEFAULT} | kde | 0.10 | 0.50 | 0.625 | 0.661 | 0.10 | 0.50 | 0.625 | 0.661 |" in said
     assert "| everything is other | by definition | 1.00 | 1.00 | 0.667 | 0.942 |" in said
 
 

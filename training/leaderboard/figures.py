@@ -50,8 +50,8 @@ class Bottle(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """frames_per_s: of the encoder. times: as long as the default's is a batch, both timed in turns. megabytes, gflop: of its
-    graph, the latter per frame."""
+    """frames_per_s: of the encoder. times: as long as ``cost.YARDSTICK``'s is a batch, both timed in turns. megabytes, gflop: of
+    its graph, the latter per frame."""
 
     frames_per_s: float
     times: float

@@ -156,10 +156,15 @@ def _figure(entries: Sequence[Entry], protocol: str, density: str) -> Figure | N
     return next(found, None)
 
 
+def slower(costs: Mapping[str, Cost], model: str) -> float:
+    """How many times as long as the default's a frame of ``model`` is."""
+    return costs[model].times / costs[DEFAULT].times if DEFAULT in costs else costs[model].times
+
+
 def _times(costs: Mapping[str, Cost], model: str) -> str:
     if model not in costs or model == DEFAULT:
         return ""
-    return f" ({costs[model].times:.1f} times as long a frame)"
+    return f" ({slower(costs, model):.1f} times as long a frame)"
 
 
 def line(cells: Sequence[str]) -> str:
