@@ -62,10 +62,10 @@ def test_the_page_says_what_a_better_row_costs() -> None:
     }
     said = page(Board(rows, [], [], costs, frames=4, epochs=1, threads=1))
     assert f"| A | 0.900 | 0.900 {DEFAULT}, kde | 0.950 dear, kde (4.0 times as long a frame) |" in said
-    assert f"those that do are {DEFAULT}, small." in said
+    assert f"those that do are `{DEFAULT}`, `small`." in said
     assert f"At its cost `{DEFAULT}` is first in A (kde), and is beaten in nothing." in said
     assert f"| **{DEFAULT}** | kde | 0.900 (0.89 to 0.91) | — |" in said
-    assert f"Fewer operations than the default, `{DEFAULT}`: small." in said
+    assert f"Fewer operations than the default, `{DEFAULT}`: `small`." in said
     tables = [block.splitlines() for block in said.split("\n\n") if block.startswith("| ")]
     assert len(tables) == 7
     assert all(len({row.count("|") for row in rows}) == 1 for rows in tables)

@@ -194,7 +194,7 @@ def cost_table(costs: Mapping[str, Cost], threads: int) -> list[str]:
     )
     lines = ["## Cost", "", said, "", line(heads), line(["---"] * len(heads)), *map(line, rows)]
     if DEFAULT in costs:
-        cheaper = [name for name, c in costs.items() if c.gflop < costs[DEFAULT].gflop]
+        cheaper = [f"`{name}`" for name, c in costs.items() if c.gflop < costs[DEFAULT].gflop]
         lines += ["", f"Fewer operations than the default, `{DEFAULT}`: {', '.join(cheaper) or 'none'}."]
     return lines
 

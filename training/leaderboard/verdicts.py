@@ -50,7 +50,7 @@ def why(entries: Sequence[Entry], costs: Mapping[str, Cost]) -> list[str]:
     """What ships as default against every encoder that costs no more, and what a dearer one would bring."""
     within = {name for name, c in costs.items() if c.gflop <= MOST_GFLOP}
     affordable = [e for e in entries if e.model in within]
-    names = ", ".join(n for n in costs if n in within) or "none"
+    names = ", ".join(f"`{n}`" for n in costs if n in within) or "none"
     lines = [
         f"**Default:** `{DEFAULT}`, with `{ALONE}` on normal drives alone and `{WITH_OTHER}` where others are given. The encoder that "
         f"ships by default may cost {MOST_GFLOP:g} GFLOP a frame; those that do are {names}.",
