@@ -47,7 +47,7 @@ def watch(drive: Drive) -> tuple[list[str], dict[str, float]]:
                     f"  BELIEVED {event.mode} at {event.detected_s:.1f} s: {event.channel} {event.value:.3g} "
                     f"(threshold {event.threshold:g})"
                 )
-    levels = held_levels(times, healths)
+    levels = held_levels(np.array(times), np.stack([health.levels for health in healths]))
     lines = [f"{drive.name}: {len(times)} frames, {times[-1]:.1f} s", *begun]
     lines += [
         f"  suspected {name}: {len(when)} frames, {when[0]:.1f} to {when[-1]:.1f} s"

@@ -16,6 +16,8 @@ from engines.health.sight import PATCH
 from engines.health.view import Floats, View, ranked
 
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
+DARK = 16.0
+"""Grey levels of black."""
 SMEARED, TEXTURE = 0.12, 1.0
 """Share of its texture across that a patch has along: less is a smear. Grey levels that make a texture."""
 GREY, GREEN, MAGENTA, NO_LIGHT = 128, 104, 150, 24.0
@@ -49,16 +51,18 @@ class Codec:
         self._turn += 1
         decay = _smeared(across, along) + self._blank
         fine = math.log(ranked(view.grain, 0.5) + 0.03)
-        self.state = np.array([decay, fine, seams], np.float32)
-        now = np.array([fine, seams, decay], np.float32)
+        light = math.log(ranked(view.mean, 0.5) + DARK)
+        now = np.array([decay, fine, seams, fine - light], np.float32)
+        self.state = now
         step_s, self._last_s = view.time_s - self._last_s, view.time_s
         gain = np.float32(1.0 - math.exp(-step_s / SMOOTH_S))
         self._smooth = now if self._smooth is None else self._smooth + gain * (now - self._smooth)
         known = self.past.known
         if known is None:
             return {"mush": np.nan, "decay": np.nan}
-        lost, grown = float(known[1] - self._smooth[0]), float(self._smooth[1] - known[2])
-        return {"mush": min(lost, SEAM_WEIGHT * grown), "decay": float(self._smooth[2] - known[0])}
+        # The dark has less detail too, but as much of what light there is.
+        more, fine, grown, of_light = self._smooth - known
+        return {"mush": float(min(-fine, -of_light, SEAM_WEIGHT * grown)), "decay": float(more)}
 
     def restart(self) -> None:
         self._smooth = None

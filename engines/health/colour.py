@@ -14,12 +14,14 @@ from engines.health.view import Floats, View
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
 """Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must
 make; what may be left of it once it is explained; and how long colours must be as before to be so."""
+DIM = 100.0
+"""Light below which there is less colour for want of it."""
 FRINGE_ALIKE = 0.2
 """Correlation of chroma with the radial gradient of luma under which no rims are measured."""
 
 
 class Colour:
-    """fading: minus log colourfulness. swapped: share of a change of colours that is
+    """fading: minus log colourfulness, of what light there is. swapped: share of a change of colours that is
     explained by red and blue having changed places. fringe: displacement of red against blue, as if magnified
     differently, in thousandths (by regression of chroma on the radial gradient of luma)."""
 
@@ -34,7 +36,7 @@ class Colour:
         balance = np.concatenate([logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]])
         spread = view.tiles.max(2) - view.tiles.min(2)
         return {
-            "fading": -float(np.log(spread.mean() + 2.0)),
+            "fading": math.log((min(float(view.tiles.mean()), DIM) + 10.0) / (float(spread.mean()) + 2.0)),
             "swapped": self._swap.measure(balance, view, link),
             "fringe": self._fringe.measure(view),
         }

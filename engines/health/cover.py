@@ -19,8 +19,11 @@ which it is too much light instead."""
 FEATURELESS = 2.5
 """Contrast in grey levels under which a patch shows nothing."""
 DARKER_LEVELS, REST_LEVELS = 15.0, 25.0
-FEWEST_TEXTURED = 8
-"""Patches with texture that a stream must have shown before their loss can mean anything."""
+FEWEST_TEXTURED, FEWEST_SEEN = 8, 3
+"""Patches with texture that a stream must have shown before their loss can mean anything; and those still seen that
+must look as they did, else it is night."""
+NEW_SCENE_S = 10.0
+"""Of a new scene that must have been seen before its loss can."""
 ACTIVITY_S = 0.5
 LEAP, LEAP_S = 1.5, 2.0
 """A patch leaps when its mean changes by more than this many times what is usual there; remembered so long."""
@@ -31,6 +34,7 @@ class Cover:
     went white. featureless: share of all that are flat, which needs no past."""
 
     def __init__(self) -> None:
+        self._least_s, self._whole = 0.0, False
         self._mean: Floats | None = None
         self._activity: Floats | None = None
         self._cover: NDArray[np.bool_] | None = None
@@ -54,13 +58,20 @@ class Cover:
     def restart(self) -> None:
         self._cover = None
 
+    def new_scene(self) -> None:
+        """Forget what the picture looked like, and take longer to learn it than at first: a scene that has just
+        changed may go on doing so."""
+        self.past.clear()
+        self._cover = None
+        self._least_s = NEW_SCENE_S
+
     def _covered(self, view: View) -> float:
         """Activity is that of a patch's mean, which blur leaves alone; a car that stops keeps its texture; only
         a cover takes both."""
         mean, contrast = view.mean, view.contrast
         self.state = self._update(mean, contrast, view.step_s)
         past = self.past.known
-        if past is None:
+        if past is None or not self.past.stands_on(self._least_s):
             return 0.0
         textured = past[1] > 5.0
         if textured.sum() < FEWEST_TEXTURED:
@@ -78,18 +89,29 @@ class Cover:
         # cover in front of the lens is, unless it hides nearly everything.
         dark = hidden & darker
         share, dark_share = float(hidden.sum() / textured.sum()), float(dark.sum() / textured.sum())
-        if share >= WHOLLY_COVERED:
+        if share >= WHOLLY_COVERED and (self._whole or self._came(past[0], mean, textured, hidden)):
+            self._whole = True
             return share
+        self._whole = False
         # What is not behind the cover must look as it did and go on moving: else the scene changed, or the
         # car stands.
         rest = textured & ~dark
         leapt = ranked(self._leap[~dark], 0.25) > LEAP  # after a cut, hardly a patch has not
         same = not leapt and ranked(np.abs(past[0] - mean)[rest], 0.5) < REST_LEVELS
         alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
-        if not (same and alive):
+        came = bool(dark.any()) and ranked(self._leap[dark], 0.5) > LEAP
+        if not (same and alive and came):
             return 0.0
         self._cover = dark if dark_share >= COVERED_SHARE else None
         return dark_share
+
+    def _came(
+        self, past: Floats, mean: Floats, textured: NDArray[np.bool_], hidden: NDArray[np.bool_]
+    ) -> bool:
+        """Whether what hides nearly everything came at once, and left the rest as it was: else it is night."""
+        seen = textured & ~hidden
+        same = seen.sum() < FEWEST_SEEN or ranked(np.abs(past - mean)[seen], 0.5) < REST_LEVELS
+        return bool(same) and ranked(self._leap[hidden], 0.5) > LEAP
 
     def _update(self, mean: Floats, contrast: Floats, step_s: float) -> Floats:
         """Return mean, contrast and activity of each patch (3 × patches)."""

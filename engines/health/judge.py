@@ -107,8 +107,7 @@ class HealthChecks:
     def new_scene(self) -> None:
         """Forget what the picture looked like: elsewhere says nothing of what may hide it here. All else is the
         camera's own."""
-        self._cover.past.clear()
-        self._cover.restart()
+        self._cover.new_scene()
 
     def _remember(self, view: View, link: Link, health: Health) -> None:
         if link.broken and self._broken_s is None and not health.suspicions:

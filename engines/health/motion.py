@@ -13,6 +13,8 @@ from engines.health.view import Floats, View, floats
 
 SHAKE_S, SHAKE_SIZE, SHAKE_FLOOR = 1.0, (48, 72), 0.008
 """Share of the height by which any camera may jump: less does not count."""
+RESPONSE = 0.25
+"""Of the phase correlation, under which nothing is known of how the picture moved."""
 SHAKE_PERIOD_S = 0.25
 """Between frames further apart than this a scene moves as far as a loose mount does."""
 LOOP_FRAMES, LOOP_SIZE = 400, (12, 18)
@@ -54,9 +56,11 @@ class Shake:
         before, self._before = self._before, picture
         if before is not None and not view.skips:
             (across, down), response = cv2.phaseCorrelate(before, picture)
-            moved = np.array([across, down]) if response > 0.15 else np.zeros(2)
-            jump = 0.0 if self._moved is None else float(np.abs(moved - self._moved).max())
-            self._moved = moved
+            moved = np.array([across, down]) if response > RESPONSE else None
+            before_that, self._moved = self._moved, moved
+            jump = 0.0
+            if moved is not None and before_that is not None:
+                jump = float(np.abs(moved - before_that).max())
             gain = 1.0 - math.exp(-view.step_s / SHAKE_S)
             # One leap is no shaking.
             self._level += gain * (min(jump, 4.0 * self._level + 0.15) - self._level)

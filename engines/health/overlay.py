@@ -183,7 +183,8 @@ class Overlay:
             alike = _alike(self._trace - step.trace, step.change, step.tiles)
             if not self._seen:
                 alike = min(alike, _alike(self._trace, step.picture, step.tiles))
-            if step.whole and (stir > DEAD or ranked(self.state, 0.5) > DEAD_LEVELS):
+            moves = not self._seen and ranked(self.state, 0.5) > DEAD_LEVELS
+            if step.whole and (stir > DEAD or moves):
                 alike = 0.0
         if alike < (KEPT if self._seen else STAYS):
             self._drop()

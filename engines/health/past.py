@@ -22,10 +22,14 @@ class Past:
         self._waiting: deque[tuple[float, float, Floats]] = deque()
         self.value: Floats | None = None
 
+    def stands_on(self, seconds: float) -> bool:
+        """Whether so much has been learnt."""
+        return self._seconds >= seconds
+
     @property
     def known(self) -> Floats | None:
         """The mean, once it stands on ``WARMUP_S`` of frames."""
-        return self.value if self._seconds >= WARMUP_S else None
+        return self.value if self.stands_on(WARMUP_S) else None
 
     def learn(self, time_s: float, step_s: float, value: Floats) -> None:
         """Take what a frame was like; it counts once it is ``GUARD_S`` old."""
