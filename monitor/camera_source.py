@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import av
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from engines.decoding import ON_PROCESSOR, Decoding
 from engines.errors import ConfigError
@@ -22,11 +23,14 @@ UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg"})
 class Reading:
     """What one packet gave: pictures with their presentation times in seconds (None: unknown), often none.
 
-    damaged: the packet could not be decoded, or only with visible repairs.
+    damaged: the packet could not be decoded, or only with visible repairs. packet: itself. start_s: what its time
+    stamps lack, since a loop has begun anew.
     """
 
     pictures: tuple[tuple[av.VideoFrame, float | None], ...]
     damaged: bool
+    packet: av.Packet[VideoStream]
+    start_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,12 @@ class CameraSource:
                 try:
                     decoded = packet.decode()
                 except av.error.InvalidDataError:
-                    yield Reading((), damaged=True)
+                    yield Reading((), True, packet, start_s)
                     continue
                 times = [start_s + p.time if timed and p.time is not None else None for p in decoded]
                 end_s = max((t + period_s for t in times if t is not None), default=end_s)
-                yield Reading(tuple(zip(decoded, times, strict=True)), any(p.is_corrupt for p in decoded))
+                damaged = any(p.is_corrupt for p in decoded)
+                yield Reading(tuple(zip(decoded, times, strict=True)), damaged, packet, start_s)
             if not self.loop or end_s is None:
                 return
             container.seek(0)

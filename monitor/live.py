@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
@@ -23,15 +24,17 @@ from engines.decoding import ON_PROCESSOR, Decoding
 from engines.errors import EndpointError
 from engines.footage import to_frame
 from engines.frames import Frame
-from monitor.camera_source import LIVE_FORMATS, Reading, parse
+from monitor.camera_source import LIVE_FORMATS, UNTIMED_FORMATS, Reading, parse
 from monitor.mailbox import Mailbox
 from monitor.media_clock import MediaClock, Pacer
+from monitor.packets import Coded, Coding, PacketRing, coded
 
 BACKOFF_FIRST_S = 0.25
 BACKOFF_CAP_S = 30.0
 STEADY_S = 5.0
 STALE_AT_LEAST_S = 1.0
 STALE_PERIODS = 10.0
+UNTIMED_TICK = Fraction(1, 90_000)
 
 
 class Status(StrEnum):
@@ -88,7 +91,7 @@ class LiveCamera:
     startup_grace_s: how long a camera may stay without a first picture before it counts as LOST or STALE.
     picture_timeout_s: a link that carries packets but no picture for so long is built anew.
     arrived: set at each new frame, so that one loop can wait for many cameras.
-    decoding: where to decode. rng: draws the reconnection delays.
+    decoding: where to decode. rng: draws the reconnection delays. ring: keeps encoded packets, for clips.
 
     ``fallback`` says why pictures are decoded on the processor although the GPU was asked for; None if they are not.
 
@@ -113,15 +116,19 @@ class LiveCamera:
         decoding: Decoding = ON_PROCESSOR,
         arrived: threading.Event | None = None,
         rng: random.Random | None = None,
+        ring: PacketRing | None = None,
     ) -> None:
         self.name, self.url, self.size = name, url, size
         self._source, self._decoding = parse(name, url, rtsp_transport, options or {}), decoding
         self.fallback: str | None = None
+        self.ring = ring
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
         self._stale_after_s, self._startup_grace_s = stale_after_s, startup_grace_s
         self._picture_timeout_s = picture_timeout_s
         self._arrived, self._rng = arrived or threading.Event(), rng or random.Random()
         self._mailbox: Mailbox[Frame] = Mailbox()
+        self._untimed = False
+        self._media_s = 0.0
         self._clock = MediaClock()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -226,6 +233,13 @@ class LiveCamera:
     def _link(self, container: InputContainer) -> None:
         rate = container.streams.video[0].average_rate
         self.fallback = self._decoding.fallback(container)
+        self._untimed = container.format.name in UNTIMED_FORMATS
+        if self.ring is not None:
+            try:
+                tick = UNTIMED_TICK if self._untimed else None
+                self.ring.begin(Coding(container.streams.video[0], tick))
+            except ValueError as error:
+                self.ring.begin(None, str(error))
         with self._lock:
             self._linked = True
             if rate and not self._period_s:
@@ -266,10 +280,14 @@ class LiveCamera:
             self._lost = True
             with self._lock:
                 self._decode_errors += 1
+        if not self._untimed:
+            self._keep(reading)
         for picture, pts_s in reading.pictures:
             if pacer is not None and pts_s is not None:
                 pacer.wait(pts_s, self._stop)
-            time_s = self._clock.at(pts_s, time.monotonic())
+            time_s = self._media_s = self._clock.at(pts_s, time.monotonic())
+            if self.ring is not None and picture.key_frame and picture.pts is not None:
+                self.ring.date(self._shifted(picture.pts, reading), time_s)
             frame = replace(
                 to_frame(picture, self.name, self._decoded, time_s, self.size),
                 damaged=bool(self._lost or picture.is_corrupt),
@@ -286,3 +304,21 @@ class LiveCamera:
                     self._period_s = max(span_s, 1e-6) / (len(self._arrivals) - 1)
             self._mailbox.put(frame)
             self._arrived.set()
+        if self._untimed:
+            self._keep(reading)
+
+    def _keep(self, reading: Reading) -> None:
+        """Keep the packet for clips."""
+        if self.ring is None or self.ring.coding is None:
+            return
+        if not self._untimed:
+            self.ring.put(coded(reading.packet, self._shifted(0, reading)), self._media_s)
+        elif reading.pictures:
+            # Every packet is a picture; when it came is all that is known of its time.
+            stamp = round(self._media_s / UNTIMED_TICK)
+            self.ring.put(Coded(bytes(reading.packet), stamp, stamp, 0, True), self._media_s)
+
+    def _shifted(self, stamp: int, reading: Reading) -> int:
+        """A time stamp of ``reading``, in the time of a loop that goes on."""
+        coding = None if self.ring is None else self.ring.coding
+        return stamp if coding is None else stamp + round(reading.start_s / coding.time_base)
