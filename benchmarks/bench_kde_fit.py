@@ -46,7 +46,11 @@ def drives(frames: int) -> list[Encoded]:
         pictures = np.zeros((0, 1, 1, 3), np.uint8)
         times_s = np.arange(length) / 10.0
         error = np.zeros(length, np.float32)
-        made.append(Encoded(f"drive {number}", times_s, features, early, none, error, pictures, ()))
+        made.append(
+            Encoded(
+                f"drive {number}", times_s, features, early, none, error, pictures, np.zeros(0, np.int64), ()
+            )
+        )
     return made
 
 

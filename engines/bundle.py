@@ -6,6 +6,7 @@ model.onnx    the fused graph: uint8 frames in, scores out
 density.npz   the density in float64: to verify, refit and recalibrate
 probes.npz    frames and the reference's scores for them: to verify engines
 normal/       thumbnails of normal footage, one drive after another
+normal.npz    when each was and where it lies in the latent, to find those most like a frame
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ from engines.arrays import npz, open_npz, pack, unpack
 from engines.decision import Calibration
 from engines.errors import BundleError, OutputError
 from engines.frames import Image
+from engines.normal import Moments, NormalPictures
+from engines.normal import unpack as unpack_moments
 from engines.scores import Density, Scores
 
 SCHEMA = 2
 REQUIRED = ("model.onnx", "density.npz", "probes.npz")
 NO_SEAL = 64 * "0"
+ARTIFICIAL_PROBES = 5
+"""How many of a bundle's probes are no footage, but pictures far from any; they come last."""
 
 
 class TaughtDrive(msgspec.Struct, frozen=True):
@@ -135,6 +140,21 @@ class Bundle:
             scores = Scores(**{f.name: stored[f.name] for f in fields(Scores)})
             return Probes(stored["frames"], scores)
 
+    def moments(self) -> Moments | None:
+        """Where the pictures of normal footage lie; None in a bundle that was taught before this was kept."""
+        if "normal.npz" not in self.manifest.files:
+            return None
+        with open_npz(self.path / "normal.npz") as stored:
+            return unpack_moments(stored)
+
+    def neighbours(self) -> NormalPictures | None:
+        """The pictures of normal footage, to be searched; None where it is not known where they lie."""
+        moments = self.moments()
+        if moments is None or not moments.names:
+            return None
+        drives = [drive.name for drive in self.manifest.known]
+        return NormalPictures(self.path / "normal", drives, moments, self.density.normal)
+
     def normal_pictures(self) -> tuple[Image, NDArray[np.int64]]:
         """The pictures of normal footage, N×H×W×3 RGB at the input size, and the number of the drive each is of."""
         names = sorted(name for name in self.manifest.files if name.startswith("normal/"))
@@ -212,9 +232,10 @@ def write_bundle(
     model: bytes,
     probes: Probes,
     thumbnails: Mapping[str, bytes],
+    moments: Moments | None = None,
 ) -> Bundle:
     """Write a bundle under a temporary name beside ``path``, then rename: it is whole or absent. An older
-    bundle there is replaced."""
+    bundle there is replaced. moments: of the thumbnails; None where they are not known."""
     path = Path(path)
     check_target(path)
     contents: dict[str, bytes] = {
@@ -223,6 +244,7 @@ def write_bundle(
         "probes.npz": npz(
             {"frames": probes.frames, **{f.name: getattr(probes.scores, f.name) for f in fields(Scores)}}
         ),
+        **({} if moments is None else {"normal.npz": npz(moments.pack())}),
         **{f"normal/{name}": data for name, data in thumbnails.items()},
     }
     files = {name: _sha256(data) for name, data in contents.items()}

@@ -41,12 +41,31 @@ class CaptureTime(msgspec.Struct, frozen=True):
     basis: str = Basis.PTS.value
 
 
-class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Paths or URLs of what was kept of the moment."""
+class Nearest(msgspec.Struct, frozen=True):
+    """A picture of normal footage that is like the snapshot: the drive it is of, media seconds in that, its distance in
+    the bundle's whitened latent, and the picture's path."""
 
+    drive: str
+    t: float
+    distance: float
+    picture: str
+
+
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was kept of the event. Paths are relative to ``folder``, on the publisher's host, where there is one.
+
+    clip: in phases before ``end`` where it will be, in ``end`` where it is. clip_from: media time of its first picture,
+    once that is there. nearest: the nearest first. usual_distance: from a picture of normal footage to the nearest of
+    another moment, in the median. notes: in plain sentences, what is missing and why."""
+
+    folder: str | None = None
     snapshot: str | None = None
+    heat_map: str | None = None
     clip: str | None = None
-    heatmap: str | None = None
+    clip_from: float | None = None
+    nearest: tuple[Nearest, ...] = ()
+    usual_distance: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class RunnerUp(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ from monitor.wire import catchup_endpoint, is_local
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=1000)]
+ClipSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=60)]
+Megabytes: TypeAlias = Annotated[float, Meta(ge=100, le=1e9)]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NETWORK = ("rtsp://", "rtsps://", "http://", "https://")
@@ -50,13 +52,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A whole file. Once loaded all paths are absolute, and every camera has its bundle.
 
     batch_wait_ms: how long a frame may wait for those of other cameras, to be scored in one call with them. backend,
-    precision: what runs the bundles; see docs/engines.md."""
+    precision: what runs the bundles; see docs/engines.md. evidence: folder for all that is kept of events, at most
+    evidence_mb of it; snapshots: for a still of each and nothing else. pre_roll_s, clip_s: what a clip shows before the
+    onset, and after detection at most (0: no clips)."""
 
     journal: Path
     camera: tuple[CameraConfig, ...]
     bundle: Path | None = None
     publish: str | None = None
     snapshots: Path | None = None
+    evidence: Path | None = None
+    pre_roll_s: ClipSeconds = 5.0
+    clip_s: ClipSeconds = 10.0
+    evidence_mb: Megabytes = 2000.0
     batch_wait_ms: Milliseconds = 5.0
     backend: str = AUTO
     precision: Precision = Precision.FP32
@@ -88,6 +96,10 @@ def load_config(path: Path | str) -> Config:
             f"must be {AUTO} or one of {', '.join(BACKENDS)}, got {config.backend!r}",
             "correct it",
         )
+    if config.snapshots is not None and config.evidence is not None:
+        raise ConfigError(
+            f"{path}: snapshots", "must not be given beside evidence, which has them too", "leave it out"
+        )
     _check_endpoint(path, config.publish)
     folder = path.absolute().parent
     bundle = None if config.bundle is None else _under(folder, config.bundle)
@@ -98,12 +110,13 @@ def load_config(path: Path | str) -> Config:
         journal=_under(folder, config.journal),
         bundle=bundle,
         snapshots=None if config.snapshots is None else _under(folder, config.snapshots),
+        evidence=None if config.evidence is None else _under(folder, config.evidence),
         camera=cameras,
     )
 
 
 def check_folders(path: Path, config: Config) -> None:
-    """Raise OutputError unless the journal and the snapshots can be written. Makes nothing."""
+    """Raise OutputError unless the journal and the pictures can be written. Makes nothing."""
     if config.journal.is_dir():
         raise OutputError(
             f"{path}: journal", f"must be a file, {config.journal} is a folder", "add a file name"
@@ -113,8 +126,9 @@ def check_folders(path: Path, config: Config) -> None:
         raise OutputError(
             f"{path}: journal", f"must be writable, {config.journal} is not", "check its permissions"
         )
-    if config.snapshots is not None:
-        _check_writable(f"{path}: snapshots", config.snapshots)
+    for key, kept in (("snapshots", config.snapshots), ("evidence", config.evidence)):
+        if kept is not None:
+            _check_writable(f"{path}: {key}", kept)
 
 
 def _check_writable(where: str, folder: Path) -> None:
@@ -221,7 +235,7 @@ def _complaint(path: Path, message: str) -> ConfigError:
         got = _TYPES.get(match[2], match[2])
         return ConfigError(f"{path}: {key}", f"must be {_TYPES.get(match[1], match[1])}, got {got}", remedy)
     if match := re.fullmatch(r"Expected `float` (>=?|<=) ([\d.]+)", text):
-        unit = "milliseconds" if key.endswith("_ms") else "seconds"
+        unit = {"_ms": "milliseconds", "_mb": "megabytes"}.get(key[-3:], "seconds")
         return ConfigError(
             f"{path}: {key}", f"must be {match[1]} {float(match[2]):g} {unit}, is not", "correct it"
         )

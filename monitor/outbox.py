@@ -1,7 +1,8 @@
 """The outbox: a disk that is slow or full, and a publisher that broke, hold up alerts but never the watching.
 
-One thread writes snapshots, journals and publishes, in order. What cannot be journalled waits, up to
-``CAPACITY`` alerts, and is tried again; what exceeds that is counted.
+One thread writes evidence, journals and publishes, in order. What cannot be journalled waits, up to
+``CAPACITY`` alerts, and is tried again; what exceeds that is counted. Evidence that cannot be written is not tried
+again: the alerts go without, and say so.
 """
 
 from __future__ import annotations
@@ -10,39 +11,53 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engines.errors import EndpointError, OutputError, SightlineError
+import msgspec
+
+from engines.errors import EndpointError, InputError, OutputError, SightlineError
 from monitor.alerts import Alert, CaptureTime, Evidence, Model, alert, encode, numbered, topic
-from monitor.events import Event
+from monitor.events import Event, Phase
+from monitor.evidence import CLIP, EvidenceFolder, without_clip
+from monitor.explain import Explanation
 from monitor.journal import Journal
+from monitor.packets import Take
 from monitor.publisher import Publisher
 
 CAPACITY = 1000
 RETRY_S = 1.0
 SOURCE = "sightline/run"
+MOST_CLIP_BYTES = 64 << 20
+"""Of clips that wait to be written, by their packets; further ones are given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """An event to be told.
 
-    captured_unix_s: wall clock at media time ``event.time_s``. picture: JPEG, or empty.
+    captured_unix_s: wall clock at media time ``event.time_s``. shown: what is to be seen, at its start. clip_suffix: of the
+    clip that is to come; empty where none is. clip: that clip, finished, whose media time is ``lead_s`` behind the event's.
+    quiet: nothing is to be told, only the clip to be kept, since the event goes on.
     """
 
     event: Event
     model: Model
     captured_unix_s: float
-    picture: bytes = b""
+    shown: Explanation | None = None
+    clip_suffix: str = ""
+    clip: Take | None = None
+    lead_s: float = 0.0
+    quiet: bool = False
 
 
 class Outbox:
     """Delivers messages in a thread of its own.
 
     journal: where alerts are written. endpoint: where they are published, or None. snapshots: folder for
-    pictures, or None. session: tells this run's event numbers from another's. log: told in one line when
-    something stops working and when it works again; called from any thread.
+    stills alone, or None. evidence: where all that is seen of events is kept, or None. session: tells this run's
+    event numbers from another's. log: told in one line when something stops working and when it works again; called
+    from any thread.
 
     Raises EndpointError when the endpoint cannot be opened now, OutputError when a folder or the journal
     cannot be used now; later failures are only logged.
@@ -56,14 +71,19 @@ class Outbox:
         *,
         endpoint: str | None = None,
         snapshots: Path | None = None,
+        evidence: EvidenceFolder | None = None,
     ) -> None:
+        self._evidence = evidence
+        self._kept: dict[str, Evidence] = {}
+        self._clip_bytes, self._clips_lock = 0, threading.Lock()
         self._session, self._log, self._endpoint, self._snapshots = session, log, endpoint, snapshots
         self._queue: queue.Queue[Message] = queue.Queue(CAPACITY)
         self._stop = threading.Event()
         self._failing: set[str] = set()
         self._lost = 0
-        for folder in (journal.parent, *([snapshots] if snapshots is not None else [])):
-            _make(folder)
+        for folder in (journal.parent, snapshots, None if evidence is None else evidence.folder):
+            if folder is not None:
+                _make(folder)
         self._journal = Journal(journal)
         try:
             self._publisher = None if endpoint is None else Publisher(endpoint, self._journal)
@@ -77,11 +97,14 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         """Accept ``message`` without waiting; with the outbox full it is lost, which is logged."""
+        if message.clip is not None and not self._room(message.clip.bytes):
+            message = replace(message, clip=None)
         try:
             self._queue.put_nowait(message)
         except queue.Full:
             self._lost += 1
             self._problem("outbox", f"{CAPACITY} alerts wait to be journalled; further ones are lost")
+            self._written(message)
 
     def close(self, deadline_s: float = 1.0) -> None:
         """Deliver what waits, within ``deadline_s``, and close. Says what had to be left behind."""
@@ -110,7 +133,11 @@ class Outbox:
 
     def _deliver(self, message: Message) -> bool:
         """Try until it is in the journal; False when stopped before that."""
-        ready = self._composed(message)
+        evidence = self._keep(message)
+        self._written(message)
+        if message.quiet:
+            return True
+        ready = self._composed(message, evidence)
         while True:
             last = self._stop.is_set()
             try:
@@ -126,14 +153,14 @@ class Outbox:
                 self._works("outbox", f"the outbox has room again; {self._lost} alerts were lost")
             return True
 
-    def _composed(self, message: Message) -> Alert:
+    def _composed(self, message: Message, evidence: Evidence | None) -> Alert:
         return alert(
             message.event,
             source=SOURCE,
             session=self._session,
             model=message.model,
             capture_time=CaptureTime(message.captured_unix_s, "wallclock"),
-            evidence=self._keep(message),
+            evidence=evidence,
         )
 
     def _send(self, ready: Alert) -> None:
@@ -167,13 +194,71 @@ class Outbox:
             self._log(str(error))
 
     def _keep(self, message: Message) -> Evidence | None:
-        if self._snapshots is None or not message.picture:
+        """Write what is to be seen of an event, and return what there is of it by now."""
+        if self._evidence is None:
+            return self._keep_snapshot(message)
+        folder, event, shown, clip = self._evidence, message.event, message.shown, message.clip
+        name = f"{event.stream}-{self._session}-{event.number:06d}"
+        kept = self._kept.pop(name, None)
+        if shown is not None:
+            kept = self._try(lambda: folder.keep(name, shown), kept)
+        if message.clip_suffix:
+            kept = msgspec.structs.replace(kept or Evidence(), clip=f"{name}/{CLIP}{message.clip_suffix}")
+        if clip is not None:
+            begun = kept or Evidence()
+            kept = self._try(lambda: folder.keep_clip(name, clip, begun, message.lead_s), begun)
+        elif (
+            event.phase is Phase.END and kept is not None and kept.clip is not None and kept.clip_from is None
+        ):
+            kept = without_clip(
+                kept, f"no clip: over {MOST_CLIP_BYTES >> 20} MiB of clips waited for the disk"
+            )
+        if event.phase is not Phase.END and kept is not None:
+            self._kept[name] = kept
+        if shown is not None or clip is not None:
+            self._tidy(folder)
+        return kept
+
+    def _try(self, write: Callable[[], Evidence], before: Evidence | None) -> Evidence:
+        """Return what ``write`` does, or what there was before and why no more."""
+        try:
+            evidence = write()
+        except InputError as error:
+            return without_clip(before or Evidence(), f"no clip: {error.problem}")
+        except OutputError as error:
+            self._problem("evidence", f"{error}; alerts go without")
+            return without_clip(before or Evidence(), f"not all could be kept: {error.problem}")
+        self._works("evidence", "evidence is kept again")
+        return evidence
+
+    def _tidy(self, folder: EvidenceFolder) -> None:
+        try:
+            folder.tidy(self._kept)
+        except OSError as error:
+            self._problem("tidying", f"{folder.folder}: old evidence must be deletable: {error.strerror}")
+        else:
+            self._works("tidying", "old evidence is deleted again")
+
+    def _room(self, size: int) -> bool:
+        """Take up room for a clip, if there is any."""
+        with self._clips_lock:
+            if self._clip_bytes and self._clip_bytes + size > MOST_CLIP_BYTES:
+                return False
+            self._clip_bytes += size
+            return True
+
+    def _written(self, message: Message) -> None:
+        with self._clips_lock:
+            self._clip_bytes -= 0 if message.clip is None else message.clip.bytes
+
+    def _keep_snapshot(self, message: Message) -> Evidence | None:
+        if self._snapshots is None or message.shown is None or not message.shown.snapshot:
             return None
         event = message.event
         path = self._snapshots / f"{event.stream}-{self._session}-{event.number:06d}.jpg"
         partial = path.with_name(f".{path.name}.part")
         try:
-            partial.write_bytes(message.picture)
+            partial.write_bytes(message.shown.snapshot)
             partial.replace(path)
         except OSError as error:
             self._problem("snapshots", f"{path}: must be writable, got: {error.strerror}; alerts go without")

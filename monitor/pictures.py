@@ -12,14 +12,15 @@ import numpy as np
 
 from engines.frames import Frame, Image
 
-WIDTH_PX = 480
+STILL_PX, EVIDENCE_PX = 480, 960
+"""Widths of pictures in reports, and of those that are kept as files."""
 THUMBNAIL_PX = 160
 RECENT_EVERY_S = 0.25
 RECENT_S = 12.0
 MOST_THUMBNAILS = 48
 
 
-def picture(frame: Frame, width: int = WIDTH_PX) -> Image:
+def picture(frame: Frame, width: int = STILL_PX) -> Image:
     """Return ``frame`` as BGR at most ``width`` pixels wide, in the camera's own aspect."""
     height_px, width_px = frame.luma.shape
     width = min(width, width_px)

@@ -23,13 +23,14 @@ from monitor.alerts import Model
 from monitor.batcher import Batcher
 from monitor.config import CameraConfig
 from monitor.events import SILENT, Event, Phase, Verdict
+from monitor.explain import Explanation, Sight
 from monitor.live import LiveCamera, Status
 from monitor.outbox import Message
-from monitor.pictures import jpeg, picture
 from monitor.pipeline import BATCH, Stream
 from monitor.report_words import label
 from monitor.run_screen import Row
 from monitor.unscored import Unscored
+from monitor.witness import Witness
 
 TICK_S = 0.1
 LATE_S = 1.0
@@ -96,7 +97,7 @@ class Watch:
     """One camera under watch: its reader, its detector, and what is open.
 
     Its media time counts from when the watch began, so that a camera that is silent from the start has a
-    time line too. arrived: set at each new frame.
+    time line too. arrived: set at each new frame. witness: gathers what is to be seen of events, if anybody wants it.
     """
 
     def __init__(
@@ -105,7 +106,10 @@ class Watch:
         loaded: Loaded,
         arrived: threading.Event,
         decoding: Decoding = ON_PROCESSOR,
+        witness: Witness | None = None,
     ) -> None:
+        self.witness = witness
+        self._sight: Sight | None = None
         self.config, self.loaded, self.model = config, loaded, loaded.model
         self.open: Event | None = None
         self.scored = 0
@@ -113,7 +117,7 @@ class Watch:
         self.silent_since_s = 0.0
         self._newest: Frame | None = None
         self._judged = False
-        self._lead_s = 0.0
+        self.lead_s = 0.0
         self._stream = Stream(config.name, loaded.bundle)
         self._unscored = Unscored()
         self._started_s = time.monotonic()
@@ -128,6 +132,7 @@ class Watch:
             options=config.options,
             decoding=decoding,
             arrived=arrived,
+            ring=None if witness is None else witness.ring,
         )
 
     @property
@@ -147,14 +152,15 @@ class Watch:
         if frame is None:
             return None
         if self._newest is None:
-            self._lead_s = max(0.0, frame.arrival_s - self._started_s - frame.time_s)
-        self._newest = replace(frame, time_s=frame.time_s + self._lead_s)
+            self.lead_s = max(0.0, frame.arrival_s - self._started_s - frame.time_s)
+        self._newest = replace(frame, time_s=frame.time_s + self.lead_s)
         return self._newest
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
         """Judge a frame that was taken, ``row`` of the scored batch."""
         watched = self._stream.judge(frame, scores, row)
         self.scored += watched.scored
+        self._sight = Sight(frame, scores.heat[row], scores.latent[row])
         height, width = frame.luma.shape
         first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
         fallback = None if self._judged else self.live.fallback
@@ -181,9 +187,11 @@ class Watch:
         media_s = self._last_media_s + (self.live.state.age_s if self.silent else 0.0)
         return self._follow(_not_before(event, media_s) for event in self._stream.detector.finish())
 
-    def snapshot(self) -> bytes:
-        """JPEG of the newest frame taken; empty before the first."""
-        return b"" if self._newest is None else jpeg(picture(self._newest))
+    def begin(self, event: Event, now_s: float) -> Explanation | None:
+        """Show what the newest frame says of an event that has just begun, and begin its clip."""
+        if self.witness is None:
+            return None
+        return self.witness.begin(self._sight, event.onset_s, self.lead_s, now_s)
 
     def row(self, scored_per_s: float) -> Row:
         state = self.live.state
@@ -234,9 +242,8 @@ class Queue:
 class Daemon:
     """Watches many cameras until told to stop.
 
-    watches, arrived: the cameras, and the event that all their readers set. snapshots: whether messages
-    carry a picture of the moment an event begins. batch_wait_s, batch: how long a frame may wait for those of other
-    cameras, and how many are scored in one call at most.
+    watches, arrived: the cameras, and the event that all their readers set. batch_wait_s, batch: how long a frame may
+    wait for those of other cameras, and how many are scored in one call at most.
     """
 
     def __init__(
@@ -246,11 +253,10 @@ class Daemon:
         deliveries: Deliveries,
         display: Display,
         *,
-        snapshots: bool = False,
         batch_wait_s: float = 0.0,
         batch: int = BATCH,
     ) -> None:
-        self._watches, self._arrived, self._snapshots = watches, arrived, snapshots
+        self._watches, self._arrived = watches, arrived
         self._deliveries, self._display = deliveries, display
         now_s = time.monotonic()
         longest_s = max(watch.limit_s for watch in watches)
@@ -275,6 +281,7 @@ class Daemon:
                     if queue.due_s(now_s) <= now_s:
                         self._look(queue)
                 self._listen()
+                self._cut()
                 self._show()
         finally:
             self._close()
@@ -326,11 +333,26 @@ class Daemon:
     def _tell(self, watch: Watch, events: Iterable[Event], moment_s: float) -> None:
         """Show and deliver; ``moment_s`` is when the events' newest frame came, on the monotonic clock."""
         for event in events:
-            begins = event.phase == Phase.START
-            captured_unix_s = time.time() - (time.monotonic() - moment_s)
-            shot = watch.snapshot() if begins and self._snapshots else b""
+            now_s, witness = time.monotonic(), watch.witness
+            message = Message(event, watch.model, time.time() - (now_s - moment_s))
+            if event.phase == Phase.START:
+                shown = watch.begin(event, now_s)
+                message = replace(message, shown=shown, clip_suffix=witness.clip_suffix if witness else "")
+            elif event.phase == Phase.END and witness is not None:
+                message = replace(message, clip=witness.finish(), lead_s=watch.lead_s)
             self._display.event(event)
-            self._deliveries.put(Message(event, watch.model, captured_unix_s, shot))
+            self._deliveries.put(message)
+
+    def _cut(self) -> None:
+        """Hand over clips that are long enough of events that go on."""
+        now_s = time.monotonic()
+        for watch in self._watches:
+            if watch.witness is None or watch.open is None or not watch.witness.due(now_s):
+                continue
+            clip = watch.witness.finish()
+            self._deliveries.put(
+                Message(watch.open, watch.model, time.time(), clip=clip, lead_s=watch.lead_s, quiet=True)
+            )
 
     def _close(self) -> None:
         deadline_s = time.monotonic() + CLOSE_S

@@ -22,11 +22,15 @@ from engines.engine import Precision
 from engines.errors import BundleError, EngineError, InputError, OutputError, masked
 from engines.opening import open_engine
 from monitor.config import Config, check_folders, load_config
+from monitor.evidence import EvidenceFolder
+from monitor.explain import Explainer
 from monitor.journal import Journal
 from monitor.outbox import Outbox
+from monitor.pictures import EVIDENCE_PX, STILL_PX
 from monitor.run import Daemon, Loaded, Watch
 from monitor.run_screen import aligned, screen
 from monitor.signals import stop_on_signal
+from monitor.witness import Wanted, Witness
 
 
 def run(
@@ -106,17 +110,26 @@ def watch(
         display = stack.enter_context(screen())
         session = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
         outbox = Outbox(
-            config.journal, session, display.log, endpoint=config.publish, snapshots=config.snapshots
+            config.journal,
+            session,
+            display.log,
+            endpoint=config.publish,
+            snapshots=config.snapshots,
+            evidence=None
+            if config.evidence is None
+            else EvidenceFolder(config.evidence, config.evidence_mb * 1e6),
         )
         stack.callback(outbox.close)
         for engine in {id(model): model.engine for model in models}.values():
             stack.callback(engine.close)
         arrived = threading.Event()
-        watches = []
+        watches, explainers = [], _explainers(config, models)
         for reason in dict.fromkeys(decoder.reason for decoder in decoders if decoder.reason):
             display.log(reason)
         for camera, model, decoder in zip(config.camera, models, decoders, strict=True):
-            watches.append(Watch(camera, model, arrived, decoder))
+            explainer = explainers.get(id(model))
+            witness = None if explainer is None else Witness(explainer, _wanted(config))
+            watches.append(Watch(camera, model, arrived, decoder, witness))
             stack.callback(watches[-1].live.close, 0.0)
         where = f", publishing on {outbox.endpoint}" if outbox.endpoint else ""
         cameras = f"{len(watches)} camera{'s' * (len(watches) != 1)}"
@@ -126,10 +139,21 @@ def watch(
             arrived,
             outbox,
             display,
-            snapshots=config.snapshots is not None,
             batch_wait_s=config.batch_wait_ms / 1e3,
         ).run(stop)
         display.say("stopped")
+
+
+def _explainers(config: Config, models: Sequence[Loaded]) -> dict[int, Explainer]:
+    """One for each bundle, by the identity of what was loaded; none where nothing is to be kept."""
+    if config.evidence is None and config.snapshots is None:
+        return {}
+    width = STILL_PX if config.evidence is None else EVIDENCE_PX
+    return {key: Explainer(model.bundle, width) for key, model in {id(m): m for m in models}.items()}
+
+
+def _wanted(config: Config) -> Wanted:
+    return Wanted() if config.evidence is None else Wanted(config.pre_roll_s, config.clip_s)
 
 
 def _leave() -> None:
@@ -160,6 +184,15 @@ def _summary(path: Path, config: Config) -> str:
     facts = [
         ("journal", str(config.journal)),
         ("publish", config.publish or "nothing"),
-        ("snapshots", "none" if config.snapshots is None else str(config.snapshots)),
+        _kept(config),
     ]
     return f"{path}: all right\n\n{aligned(rows)}\n\n{aligned(facts)}"
+
+
+def _kept(config: Config) -> tuple[str, str]:
+    if config.evidence is None:
+        return "snapshots", "none" if config.snapshots is None else str(config.snapshots)
+    clips = "no clips"
+    if config.clip_s > 0:
+        clips = f"clips from {config.pre_roll_s:g} s before the onset to {config.clip_s:g} s after detection"
+    return "evidence", f"{config.evidence} (at most {config.evidence_mb:g} MB; {clips})"

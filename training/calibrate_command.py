@@ -23,9 +23,10 @@ from engines.density import Floats
 from engines.errors import InputError, OutputError
 from engines.footage import Drive, find_drives, fingerprint
 from engines.graph import encoder_of, fuse, load_graph
+from engines.normal import joined
 from engines.scores import pooled
 from training.alarms import Tally
-from training.encode import Encoded, encode, thumbnail
+from training.encode import Encoded, encode, pictured, sampled_moments
 from training.onboard import Onboarded, Strange, onboard
 from training.teach import probed, taught_drives
 
@@ -118,13 +119,14 @@ def calibrate_bundle(
         for name in parent.manifest.files
         if name.startswith("normal/") and int(Path(name).stem.partition("_")[0]) < first
     }
-    pictures |= {
-        f"{first + i:03d}_{j}.jpg": thumbnail(s)
-        for i, e in enumerate(encoded)
-        for j, s in enumerate(e.samples)
-    }
+    moments = parent.moments()
+    if moments is not None:
+        # The camera moves towards what was taught, which stays where it is.
+        moved = sampled_moments(encoded, lambda latent: latent - found.shift, first)
+        moments = joined([moments.of(pictures), moved])
+    pictures |= pictured(encoded, first)
     fused = fuse(encoder_of(model), found.density).SerializeToString()
-    return write_bundle(out, manifest, found.density, fused, probes, pictures), found
+    return write_bundle(out, manifest, found.density, fused, probes, pictures, moments), found
 
 
 def _check(out: Path, parent: Bundle, camera: Sequence[Drive]) -> None:

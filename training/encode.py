@@ -18,6 +18,7 @@ from engines.footage import Drive, Recording, at_most
 from engines.frames import Frame, Image
 from engines.health import HealthChecks
 from engines.health.record import NO_LEVELS
+from engines.normal import Moments, joined
 from engines.scores import Features
 
 BATCH = 16
@@ -40,6 +41,7 @@ class Encoded:
     times_s: N media seconds. features: N × D, what the reading made of the late map. early: N × E statistics (E = 0 without
     them). cells: M × C, some cells of late maps (M = 0 where features have no map). reconstruction: N errors of the
     decoder (0 without one). samples: a few frames at the encoder's size, evenly spaced, for probes and thumbnails.
+    sampled: which of the N each of them is.
     watched_s, health: media seconds of all F frames, encoded or not, and F × 2 × checks, how near each check of the
     camera's health came to its threshold (``engines.health.Health.levels``)."""
 
@@ -50,6 +52,7 @@ class Encoded:
     cells: NDArray[np.float32]
     reconstruction: NDArray[np.float32]
     samples: Image
+    sampled: NDArray[np.int64]
     notes: tuple[str, ...]
     watched_s: Floats = field(default_factory=lambda: np.zeros(0))
     health: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, *NO_LEVELS.shape), np.float32))
@@ -104,8 +107,9 @@ def encode_drive(
             drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder"
         )
     pictures = np.stack([kept[i] for i in chosen])
+    notes = tuple(recording.notes)
     return Encoded(
-        drive.name, np.array(times), features, early, cells, reconstruction, pictures, tuple(recording.notes),
+        drive.name, np.array(times), features, early, cells, reconstruction, pictures, chosen * BATCH, notes,
         np.array(watched_s), np.stack(health),
     )  # fmt: skip
 
@@ -136,6 +140,27 @@ def encode(
             )
             advance(1, drive.name)
     return encoded
+
+
+def pictured(drives: Sequence[Encoded], first: int = 0) -> dict[str, bytes]:
+    """The samples as the pictures of a bundle, JPEG by name; ``first`` is the first drive's number."""
+    return {
+        f"{first + i:03d}_{j}.jpg": thumbnail(sample)
+        for i, drive in enumerate(drives)
+        for j, sample in enumerate(drive.samples)
+    }
+
+
+def sampled_moments(
+    drives: Sequence[Encoded], latent: Callable[[Floats], Floats] | None, first: int = 0
+) -> Moments:
+    """When ``pictured`` were and where they lie; ``latent`` makes it of the drives' features, if they are none yet."""
+    parts = []
+    for i, drive in enumerate(drives):
+        rows = drive.features[drive.sampled].astype(np.float64)
+        names = tuple(f"{first + i:03d}_{j}.jpg" for j in range(len(rows)))
+        parts.append(Moments(names, drive.times_s[drive.sampled], rows if latent is None else latent(rows)))
+    return joined(parts)
 
 
 def thumbnail(image: Image) -> bytes:

@@ -15,7 +15,17 @@ from rich.console import Console
 
 from engines import __version__
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
-from engines.bundle import SCHEMA, Bundle, Encoder, Manifest, Probes, TaughtDrive, check_target, write_bundle
+from engines.bundle import (
+    ARTIFICIAL_PROBES,
+    SCHEMA,
+    Bundle,
+    Encoder,
+    Manifest,
+    Probes,
+    TaughtDrive,
+    check_target,
+    write_bundle,
+)
 from engines.decision import Rule, units
 from engines.density import Direct, Floats, Kde, LatentDensity, Mixture, Projection, Tilted
 from engines.encoders import Background
@@ -24,7 +34,7 @@ from engines.footage import Drive, fingerprint
 from engines.frames import Image
 from engines.graph import fuse, input_size, keeps_length, late_shape
 from engines.scores import Density, pooled, reference_scores
-from training.encode import Encoded, encode, thumbnail
+from training.encode import Encoded, encode, pictured, sampled_moments
 from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 
 MANY = 5
@@ -121,12 +131,10 @@ def teach(
         notes=(*damaged, *(n for n in (*lesson.notes, *fitted.notes) if n not in damaged)),
         files={},
     )
-    thumbnails = {
-        f"{i:03d}_{j}.jpg": thumbnail(s) for i, e in enumerate(taught) for j, s in enumerate(e.samples)
-    }
+    moments = sampled_moments(taught, None if projection is not None else fitted.density.projection.latent)
     fused = fuse(model, fitted.density).SerializeToString()
     probes = probed(taught, engine, fitted.density)
-    return write_bundle(out, manifest, fitted.density, fused, probes, thumbnails), fitted
+    return write_bundle(out, manifest, fitted.density, fused, probes, pictured(taught), moments), fitted
 
 
 def taught_drives(drives: Sequence[Drive], encoded: Sequence[Encoded]) -> tuple[TaughtDrive, ...]:
@@ -208,5 +216,7 @@ def probed(drives: Sequence[Encoded], engine: OnnxRuntimeEngine, density: Densit
     real = real[np.unique(np.linspace(0, len(real) - 1, 24).astype(int))]
     flat = [np.full((height, width, 3), value, np.uint8) for value in (0, 128, 255)]
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    frames: Image = np.concatenate([real, np.stack([*flat, noise, real[0, ::-1]])])
+    artificial = np.stack([*flat, noise, real[0, ::-1]])
+    assert len(artificial) == ARTIFICIAL_PROBES
+    frames: Image = np.concatenate([real, artificial])
     return Probes(frames, reference_scores(density, engine.features(frames)))
