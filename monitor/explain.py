@@ -14,6 +14,9 @@ from monitor.heat_map import HeatScale, heat_map
 from monitor.pictures import jpeg, picture
 
 NO_HEAT = "no heat map: this encoder gives none"
+NO_PART = "no part of the picture is strange by itself: what is strange is the whole"
+FAINT = 0.1
+"""Strength of heat, of 1, below which nobody sees it."""
 NO_NEAREST = "no normal frames to compare with: the bundle was taught before their place was kept"
 
 
@@ -47,8 +50,10 @@ class Explainer:
 
     def explain(self, sight: Sight, notes: tuple[str, ...] = ()) -> Explanation:
         """Return what there is to show of a frame, with ``notes`` on what else is missing."""
-        shown = picture(sight.frame, self._width)
-        hot = b"" if self._scale is None else jpeg(heat_map(shown, sight.heat, self._scale))
+        shown, hot = picture(sight.frame, self._width), b""
+        if self._scale is not None:
+            hot = jpeg(heat_map(shown, sight.heat, self._scale))
+            notes += (NO_PART,) * bool(self._scale.strength(sight.heat).max() < FAINT)
         normal = self._normal
         nearest = () if normal is None else normal.nearest(sight.latent)
         usual = float("nan") if normal is None else normal.usual

@@ -239,6 +239,12 @@ class Outbox:
         else:
             self._works("tidying", "old evidence is deleted again")
 
+    @property
+    def waiting_clip_bytes(self) -> int:
+        """Of clips that were accepted and are not written yet."""
+        with self._clips_lock:
+            return self._clip_bytes
+
     def _room(self, size: int) -> bool:
         """Take up room for a clip, if there is any."""
         with self._clips_lock:
