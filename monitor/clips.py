@@ -30,16 +30,29 @@ BACK_S = (0.0, 5.0, 20.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip that was written. begins_s: media time of its first picture. notes: what it lacks, in sentences."""
+    """A clip that was written. begins_s: media time of its first picture. codec: as libav calls its decoder. notes: what
+    it lacks, in sentences."""
 
     path: Path
     begins_s: float
+    codec: str
     notes: tuple[str, ...] = ()
 
 
 def suffix(coding: Coding) -> str:
     """``.mp4``, or ``.mkv`` for what MP4 cannot hold."""
     return ".mp4" if coding.name in _mp4_codecs() else ".mkv"
+
+
+def clip_suffix(drive: Drive) -> str:
+    """What the name of a recording's clips ends in; empty where there can be none."""
+    if not drive.is_video:
+        return ".mp4"
+    try:
+        with av.open(str(drive.path)) as container:
+            return suffix(Coding(container.streams.video[0]))
+    except (av.error.FFmpegError, OSError, ValueError, IndexError):
+        return ""
 
 
 def write_clip(path: Path, coding: Coding, packets: Sequence[Coded]) -> None:
@@ -91,7 +104,7 @@ def cut(drive: Drive, stem: Path, wanted_s: float, until_s: float, images_per_se
         packets, begins_s, over = _stretch(container, stream, wanted_s, until_s)
         path = stem.with_name(stem.name + suffix(coding))
         write_clip(path, coding, packets)
-        return Clip(path, begins_s, notes(begins_s, wanted_s, over))
+        return Clip(path, begins_s, coding.name, notes(begins_s, wanted_s, over))
 
 
 def notes(begins_s: float, wanted_s: float, over: str) -> tuple[str, ...]:
@@ -189,7 +202,7 @@ def _encoded(drive: Drive, path: Path, wanted_s: float, until_s: float, images_p
             yield i / images_per_second, picture.astype("uint8", copy=False)
 
     write_timed(path, images(), images_per_second)
-    return Clip(path, first / images_per_second, ("the clip was encoded from a folder of images",))
+    return Clip(path, first / images_per_second, "h264", ("the clip was encoded from a folder of images",))
 
 
 def _sync(file: Path) -> None:

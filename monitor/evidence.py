@@ -83,14 +83,8 @@ class EvidenceFolder:
             ]
 
     def _made(self, name: str) -> Path:
-        place = self.folder / name
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                place, f"must be a folder that can be made: {error.strerror}", "choose another"
-            ) from error
-        return place
+        make_folder(self.folder / name)
+        return self.folder / name
 
 
 def files(shown: Explanation) -> Mapping[str, bytes]:
@@ -120,3 +114,13 @@ def described(name: str, shown: Explanation, folder: str) -> Evidence:
 def without_clip(evidence: Evidence, why: str) -> Evidence:
     """The same without a clip, and why."""
     return msgspec.structs.replace(evidence, clip=None, notes=(*evidence.notes, why))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none; raises OutputError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            folder, f"must be a folder that can be made: {error.strerror}", "choose another"
+        ) from error

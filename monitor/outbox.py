@@ -19,7 +19,7 @@ import msgspec
 from engines.errors import EndpointError, InputError, OutputError, SightlineError
 from monitor.alerts import Alert, CaptureTime, Evidence, Model, alert, encode, numbered, topic
 from monitor.events import Event, Phase
-from monitor.evidence import CLIP, EvidenceFolder, without_clip
+from monitor.evidence import CLIP, EvidenceFolder, make_folder, without_clip
 from monitor.explain import Explanation
 from monitor.journal import Journal
 from monitor.packets import Take
@@ -83,7 +83,7 @@ class Outbox:
         self._lost = 0
         for folder in (journal.parent, snapshots, None if evidence is None else evidence.folder):
             if folder is not None:
-                _make(folder)
+                make_folder(folder)
         self._journal = Journal(journal)
         try:
             self._publisher = None if endpoint is None else Publisher(endpoint, self._journal)
@@ -283,12 +283,3 @@ class Outbox:
         if part in self._failing:
             self._failing.discard(part)
             self._log(text)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            folder, f"must be a folder that can be made: {error.strerror}", "choose another"
-        ) from error

@@ -65,14 +65,6 @@ class Album:
             if len(self._strip) > MOST_THUMBNAILS:
                 self._strip, self._strip_every_s = self._strip[::2], 2 * self._strip_every_s
 
-    def at(self, time_s: float) -> bytes:
-        """JPEG of the first kept picture at or after ``time_s``, else of the newest; empty if there is
-        none."""
-        later = [image for t, image in self._recent if t >= time_s]
-        if later or self._recent:
-            return jpeg(later[0] if later else self._recent[-1][1])
-        return b""
-
     def before(self, time_s: float) -> bytes | None:
         """JPEG of the last kept picture at least a second before ``time_s``, if there is one."""
         earlier = [image for t, image in self._recent if t <= time_s - 1.0]

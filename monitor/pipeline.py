@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.decision import units
@@ -27,7 +28,7 @@ SILENT_AFTER_S = 3.0
 @dataclass(frozen=True, slots=True, eq=False)
 class Watched:
     """One frame with all that was found out about it. Scores in nats; residual a length. scored: whether they are
-    finite."""
+    finite. heat: h × w, latent: d, as the engine gave them."""
 
     frame: Frame
     surprise: float
@@ -37,6 +38,8 @@ class Watched:
     health: Health
     judged: Judged
     scored: bool
+    heat: NDArray[np.floating]
+    latent: NDArray[np.floating]
 
 
 class Stream:
@@ -66,7 +69,9 @@ class Stream:
             elif event.phase == Phase.START:
                 self._health.forget_waiting()
         judged = replace(judged, events=silence + judged.events)
-        return Watched(frame, surprise, background, residual, damage, health, judged, sample.scored)
+        return Watched(
+            frame, surprise, background, residual, damage, health, judged, sample.scored, scores.heat[row], scores.latent[row]
+        )  # fmt: skip
 
     def _silence(self, time_s: float) -> tuple[Event, ...]:
         """Say that nothing came since the frame before, where that was so for too long."""

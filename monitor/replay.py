@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,7 +15,9 @@ from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.footage import Drive, Recording
 from engines.frames import Frame
-from monitor.events import Event, Phase, Verdict
+from monitor.clips import Clip
+from monitor.events import SILENT, Event, Phase, Verdict
+from monitor.explain import Explainer, Explanation, Sight
 from monitor.pictures import Album
 from monitor.pipeline import SILENT_AFTER_S, Stream, Watched, watch
 from monitor.unscored import Unscored
@@ -23,7 +26,8 @@ from monitor.unscored import Unscored
 @dataclass(slots=True)
 class Trace:
     """What a replay leaves behind for its report: one value per frame and channel, bands of verdicts, events
-    with pictures."""
+    with what is to be seen of them, if there is an explainer. before: JPEG of a frame just ahead of the onset.
+    lacks: what is missing of an event, and why."""
 
     name: str
     size: tuple[int, int] = (0, 0)
@@ -31,10 +35,14 @@ class Trace:
     channels: dict[str, list[float]] = field(default_factory=dict)
     bands: list[tuple[float, float, Verdict, str]] = field(default_factory=list)
     events: dict[int, Event] = field(default_factory=dict)
-    snapshots: dict[int, tuple[bytes, bytes | None]] = field(default_factory=dict)
+    shown: dict[int, Explanation] = field(default_factory=dict)
+    before: dict[int, bytes | None] = field(default_factory=dict)
+    clips: dict[int, Clip] = field(default_factory=dict)
+    lacks: dict[int, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     album: Album = field(default_factory=Album)
-    pictures: bool = True
+    explainer: Explainer | None = None
+    _sights: deque[Sight] = field(default_factory=lambda: deque(maxlen=2))
 
     def add(self, watched: Watched) -> None:
         """Take one frame."""
@@ -52,8 +60,9 @@ class Trace:
         }
         for name, value in values.items():
             self.channels.setdefault(name, []).append(value)
-        if self.pictures:
+        if self.explainer is not None:
             self.album.add(frame)
+            self._sights.append(Sight(frame, watched.heat, watched.latent))
         if self.bands and self.bands[-1][2:] == (judged.verdict, judged.mode):
             self.bands[-1] = (self.bands[-1][0], frame.time_s, judged.verdict, judged.mode)
         else:
@@ -64,11 +73,11 @@ class Trace:
     def tell(self, event: Event) -> None:
         """Take one event message."""
         self.events[event.number] = event
-        if event.phase == Phase.START and self.pictures:
-            self.snapshots[event.number] = (
-                self.album.at(event.onset_s + 0.5),
-                self.album.before(event.onset_s),
-            )
+        if event.phase == Phase.START and self.explainer is not None and self._sights:
+            # A silence is told at the frame that ends it; what was to be seen is the frame before.
+            sight = self._sights[0 if event.kind in SILENT else -1]
+            self.shown[event.number] = self.explainer.explain(sight)
+            self.before[event.number] = self.album.before(event.onset_s)
 
 
 def replay(

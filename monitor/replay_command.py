@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Annotated
 
 import msgspec
 import typer
 
-from engines import __version__
 from engines.backends import AUTO
 from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
-from engines.decision import units
 from engines.decoding import Decode, Decoding, decoding
 from engines.engine import Engine, Precision
-from engines.footage import Drive, Recording, find_drives
+from engines.footage import IMAGES_PER_SECOND, Drive, Recording, find_drives
 from engines.opening import open_engine
 from monitor.alerts import Model, alert
+from monitor.drive_evidence import DriveEvidence
 from monitor.events import Event, Level, Phase
+from monitor.evidence import EvidenceFolder, make_folder
+from monitor.explain import Explainer
 from monitor.journal import Journal
 from monitor.output import ScoreFile, check_outputs, whole_file
+from monitor.pictures import EVIDENCE_PX, STILL_PX
 from monitor.pipeline import BATCH, Watched
 from monitor.publisher import Publisher
-from monitor.replay import Trace, as_array, replay
+from monitor.replay import Trace, replay
+from monitor.replay_report import write_replay_report
 from monitor.report_words import clock, label
 from monitor.verdict import level
-
-DESCRIPTIONS = {
-    "departure": "how far the scene has moved from the stream's own past, away from normal",
-    "domain": "surprise, smoothed",
-    "surprise": "-log density of each frame under the taught footage",
-    "blur": "fall of the sharpest edges below the stream's past",
-    "covered": "share of textured patches that went flat, still and dark",
-    "corruption": "how far damage rose above the stream's own past",
-    "damage": "-log density of the early-layer statistics",
-}
 
 
 def replay_command(
@@ -51,6 +46,10 @@ def replay_command(
     events: Annotated[Path | None, typer.Option(help="Write every event message as a JSON line.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report that opens without a network.")
+    ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(help="Keep pictures and a clip of each event in this folder.", metavar="FOLDER"),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play at the speed of the recording.")] = False,
     publish: Annotated[
@@ -84,7 +83,13 @@ def replay_command(
     drives = find_drives(paths)
     engine = open_engine(opened, backend, precision, unverified=unverified, say=console().print)
     with ExitStack() as stack:
-        run = _Run(opened, engine, fps, realtime, batch, pictures=report is not None, decoding=decoder)
+        run = _Run(opened, engine, fps, realtime, batch, decoding=decoder)
+        if report is not None or evidence is not None:
+            # A report that is alone has its clips inside it.
+            place = evidence or Path(stack.enter_context(TemporaryDirectory(prefix="sightline-")))
+            make_folder(place)
+            run.explainer = Explainer(opened, STILL_PX if evidence is None else EVIDENCE_PX)
+            run.folder, run.keeps = EvidenceFolder(place, math.inf), evidence is not None
         if decoder.reason:
             run.say.print(decoder.reason)
         run.score_file = stack.enter_context(ScoreFile(scores)) if scores is not None else None
@@ -94,10 +99,12 @@ def replay_command(
             run.say.print(f"publishing on {run.publisher.endpoint}, journal {journal}")
         for drive in drives:
             run.watch(drive)
-    run.summarise()
-    if report is not None:
-        _report(report, opened, run)
-        run.say.print(f"report   {report}")
+        run.summarise()
+        if evidence is not None:
+            run.say.print(f"evidence {evidence}")
+        if report is not None:
+            write_replay_report(report, opened, run.traces, linked=evidence is not None)
+            run.say.print(f"report   {report}")
 
 
 class _Run:
@@ -111,11 +118,13 @@ class _Run:
         realtime: bool,
         batch: int,
         *,
-        pictures: bool,
         decoding: Decoding,
     ) -> None:
         self.bundle, self.engine, self.fps, self.realtime, self.batch = bundle, engine, fps, realtime, batch
-        self.pictures, self.decoding = pictures, decoding
+        self.decoding = decoding
+        self.explainer: Explainer | None = None
+        self.folder: EvidenceFolder | None = None
+        self.keeps = False
         self.say = console()
         self.score_file: ScoreFile | None = None
         self.event_file: IO[str] | None = None
@@ -126,7 +135,10 @@ class _Run:
         self._session = uuid.uuid4().hex[:12]
 
     def watch(self, drive: Drive) -> None:
-        trace = Trace(drive.name, pictures=self.pictures)
+        trace = Trace(drive.name, explainer=self.explainer)
+        evidence = None
+        if self.folder is not None:
+            evidence = DriveEvidence(drive, self.folder, self.fps or IMAGES_PER_SECOND)
         self.traces.append(trace)
         self.say.print(f"[bold]{drive.name}[/]")
         started_s = time.monotonic()
@@ -142,7 +154,7 @@ class _Run:
                     advance(16, f"{rate:.0f} frames/s, {speed:.1f} × real time")
 
             recording = replay(
-                drive, self.bundle, self.engine, on_frame=on_frame, on_event=lambda e: self._event(trace, e),
+                drive, self.bundle, self.engine, on_frame=on_frame, on_event=lambda e: self._event(trace, evidence, e),
                 realtime=self.realtime, images_per_second=self.fps, batch=self.batch, decoding=self.decoding,
             )  # fmt: skip
         trace.notes = tuple(recording.notes)
@@ -155,8 +167,12 @@ class _Run:
         self.media_s += trace.times_s[-1] if trace.times_s else 0.0
         self.wall_s += time.monotonic() - started_s
 
-    def _event(self, trace: Trace, event: Event) -> None:
+    def _event(self, trace: Trace, evidence: DriveEvidence | None, event: Event) -> None:
         trace.tell(event)
+        kept = None
+        if evidence is not None:
+            kept = evidence.tell(event, trace.shown.get(event.number))
+            trace.clips, trace.lacks = evidence.clips, evidence.notes
         if event.phase != Phase.UPDATE:
             self.say.print("  " + event_line(event))
             sys.stdout.flush()
@@ -164,7 +180,15 @@ class _Run:
             self.event_file.write(msgspec.json.encode(event, order="deterministic").decode() + "\n")
         if self.publisher is not None:
             model = Model(self.bundle.manifest.name, self.bundle.sha256)
-            self.publisher.send(alert(event, source="sightline/replay", session=self._session, model=model))
+            self.publisher.send(
+                alert(
+                    event,
+                    source="sightline/replay",
+                    session=self._session,
+                    model=model,
+                    evidence=kept if self.keeps else None,
+                )
+            )
 
     def summarise(self) -> None:
         speed = self.media_s / max(self.wall_s, 1e-9)
@@ -185,56 +209,4 @@ def event_line(event: Event) -> str:
     return (
         f"{clock(event.time_s, True)}  [{colour}]ALERT[/]  {name}: since {clock(event.onset_s, True)}, "
         f"{event.channel} {event.value:.2f} over {event.threshold:.2f}"
-    )
-
-
-def why(event: Event) -> str:
-    """One sentence on what spoke."""
-    what = DESCRIPTIONS.get(event.channel, "the check of the camera itself")
-    return f"{event.channel} ({what}) reached {event.peak:.2f}; the limit is {event.threshold:.2f}."
-
-
-def _report(path: Path, bundle: Bundle, run: _Run) -> None:
-    from monitor import report  # plotly takes a third of a second to load
-
-    calibration = bundle.calibration
-    in_units = units(bundle.density.normal)
-    thresholds = {channel.name: channel.threshold for channel in calibration.channels}
-    recordings = []
-    for trace in run.traces:
-        duration_s = trace.times_s[-1] if trace.times_s else 0.0
-        channels = tuple(
-            report.ChannelTrace(
-                name,
-                in_units.get(name, ""),
-                as_array(values),
-                None,
-                thresholds.get(name),
-                DESCRIPTIONS.get(name, ""),
-            )
-            for name, values in trace.channels.items()
-        )
-        views = tuple(
-            report.EventView(event, *trace.snapshots.get(number, (b"", None)), why(event))
-            for number, event in trace.events.items()
-        )
-        recordings.append(
-            report.Recording(
-                trace.name, len(trace.times_s), duration_s, trace.size, (len(trace.times_s) - 1) / duration_s if duration_s else 0.0,
-                as_array(trace.times_s), channels, [report.Band(*band) for band in trace.bands], views, trace.album.strip(), trace.notes,
-            )
-        )  # fmt: skip
-    manifest = bundle.manifest
-    facts = {
-        "bundle": manifest.name,
-        "encoder": manifest.encoder.name,
-        "created": manifest.created,
-        "taught on": f"{len(manifest.drives)} drives, {sum(d.seconds for d in manifest.drives) / 60:.1f} min",
-        "calibrated on": f"{calibration.units} held-out {calibration.unit}s",
-        "budget": f"{calibration.false_alarms_per_hour:.3g} false alarms per hour",
-        "sha256": bundle.sha256[:16],
-    }
-    command = " ".join(["sightline", *sys.argv[1:]])
-    report.write_report(
-        path, report.Report("Sightline replay", facts, tuple(recordings), command, __version__)
     )

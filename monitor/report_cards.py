@@ -10,8 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from engines.normal import Neighbour
 from monitor.events import Event, Verdict
-from monitor.report_words import clock, label, quantity, span
+from monitor.report_words import clock, label, quantity, sentence, span
 
 _FILM = 16
 _LONG = 60
@@ -26,17 +27,36 @@ _ICONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class ClipView:
+    """A clip of an event. begins_s: media time of its first picture. size: in bytes. data: the MP4 itself where it is to
+    be played in the page, else empty. href: where it lies, relative to the page; empty where it does not stay."""
+
+    begins_s: float
+    size: int
+    codec: str
+    data: bytes = b""
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EventView:
     """An event at its last phase, with what it looked like.
 
     snapshot: JPEG of the frame at which it was believed; before: JPEG of a normal frame just ahead of the
-    onset. Empty bytes or None where there is no picture. why: one plain sentence.
+    onset; heat_map: the snapshot with what is strange in it. Empty bytes or None where there is no picture. why: one
+    plain sentence. nearest: of normal footage, the nearest first; usual: the median distance of such pictures to each
+    other's nearest. notes: what is missing, and why.
     """
 
     event: Event
     snapshot: bytes
     before: bytes | None
     why: str
+    heat_map: bytes = b""
+    nearest: tuple[Neighbour, ...] = ()
+    usual: float = float("nan")
+    clip: ClipView | None = None
+    notes: tuple[str, ...] = ()
 
 
 def card(view: EventView, recording: str, duration_s: float, unit: str, *, anchor: str, chart: str) -> str:
@@ -50,15 +70,23 @@ def card(view: EventView, recording: str, duration_s: float, unit: str, *, ancho
     name = f"{label(event.kind, event.mode)}, {recording}"
     pictures = "" if view.before is None else _picture(view.before, f"Before: {name}", "before")
     pictures += _picture(view.snapshot, f"At the alert: {name}", f"at {clock(event.detected_s)}")
+    if view.heat_map:
+        pictures += _picture(view.heat_map, f"What is strange in it: {name}", "strange here")
+    pictures += _video(view, name)
+    notes = "".join(f"<li>{escape(sentence(note))}</li>" for note in _notes(view))
     button = (
         f'<button type="button" data-chart="{chart}" data-start="{event.onset_s * 1000:.0f}" '
         f'data-end="{end_s * 1000:.0f}">Show in the chart</button>'
     )
     return (
-        f'<article class="event card" id="{anchor}"><div class="pictures">{pictures}</div>'
+        f'<article class="event card" id="{anchor}"><div class="pictures">{pictures}</div>{_nearest(view, name)}'
         f'<div class="told"><h3>{_badge(event)}<span class="number">event {event.number}</span></h3>'
-        f'<p>{escape(view.why)}</p><dl class="facts small">{facts(_told(event, end_s, unit))}</dl>'
+        f'<p>{escape(view.why)}</p><dl class="facts small">{facts(_told(event, end_s, event.unit or unit))}</dl>'
+        + (f'<ul class="lacks small soft">{notes}</ul>' if notes else "")
+        + '<p class="actions">'
         + (button if chart else "")
+        + (f'<a href="{escape(view.clip.href)}">Open the clip</a>' if view.clip and view.clip.href else "")
+        + "</p>"
         + "</div></article>"
     )
 
@@ -74,7 +102,63 @@ def _told(event: Event, end_s: float, unit: str) -> list[tuple[str, str]]:
         ("Value", quantity(event.value, unit)),
         ("Threshold", quantity(event.threshold, unit)),
         ("Largest excess", f"{quantity(event.peak, unit)} at {clock(event.peak_s)}"),
+        *_believed(event),
     ]
+
+
+def _believed(event: Event) -> list[tuple[str, str]]:
+    """How sure that is, and what else it might have been."""
+    told = []
+    if event.p_value is not None:
+        told.append(("P-value", f"{event.p_value:.3g}"))
+    if event.budget_per_hour is not None:
+        told.append(("Budget", f"{event.budget_per_hour:.3g} false alarms per hour"))
+    other = event.runner_up
+    if other is not None:
+        closeness = f"{other.channel.replace('_', ' ')} at {100 * other.closeness:.0f} % of its threshold"
+        told.append(("Runner-up", f"{label(other.kind, other.mode)}: {closeness}"))
+    return told
+
+
+def _nearest(view: EventView, name: str) -> str:
+    """The strip of normal frames."""
+    if not view.nearest:
+        return ""
+    cells = "".join(
+        _picture(
+            one.jpeg,
+            f"Normal: {one.drive} at {clock(one.time_s)}; nearest to {name}",
+            f"{one.drive} at {clock(one.time_s)}, distance {one.distance:.2g}",
+        )
+        for one in view.nearest
+    )
+    usual = (
+        f", where {view.usual:.2g} from one moment to the next is usual" if np.isfinite(view.usual) else ""
+    )
+    return (
+        f'<div class="nearest"><p class="small soft">Most like it in normal footage{usual}</p>'
+        f'<div class="three">{cells}</div></div>'
+    )
+
+
+def _video(view: EventView, name: str) -> str:
+    clip = view.clip
+    if clip is None or not clip.data:
+        return ""
+    data = base64.b64encode(clip.data).decode()
+    return (
+        f'<figure><video controls muted playsinline preload="metadata" aria-label="{escape(f"Clip: {name}")}" '
+        f'src="data:video/mp4;base64,{data}"></video>'
+        f"<figcaption>clip from {clock(clip.begins_s)}</figcaption></figure>"
+    )
+
+
+def _notes(view: EventView) -> Iterable[str]:
+    clip = view.clip
+    if clip is not None and not clip.data:
+        kept = "it lies beside this report" if clip.href else "keep it with --evidence FOLDER"
+        yield f"the clip ({clip.codec}, {clip.size / 1e6:.1f} MB) is not in this page: {kept}"
+    yield from view.notes
 
 
 def facts(named: Iterable[tuple[str, str]]) -> str:

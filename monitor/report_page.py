@@ -49,7 +49,7 @@ def page(title: str, version: str, body: str) -> str:
     script = (here / "report.js").read_text("utf-8")
     allowed = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script))
     return Template((here / "report.html.in").read_text("utf-8")).substitute(
-        policy=f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}; "
+        policy=f"default-src 'none'; img-src data: blob:; media-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'",
         version=escape(version),
         title=escape(title),

@@ -176,7 +176,7 @@ def kept(ring: PacketRing, wanted_s: float, onset_s: float, folder: Path) -> tup
     assert take.begins_s is not None
     path = folder / f"clip{suffix(take.coding)}"
     write_clip(path, take.coding, take.packets)
-    return Clip(path, take.begins_s), decoded(path), take.over
+    return Clip(path, take.begins_s, take.coding.name), decoded(path), take.over
 
 
 def test_the_ring_holds_what_is_asked_and_little_more(
