@@ -14,7 +14,7 @@ from monitor.heat_map import HeatScale, heat_map
 from monitor.pictures import jpeg, picture
 
 NO_HEAT = "no heat map: this encoder gives none"
-NO_PART = "no part of the picture is strange by itself: what is strange is the whole"
+NO_PART = "the heat map is clear: no part of the picture by itself is stranger than parts of normal ones"
 FAINT = 0.1
 """Strength of heat, of 1, below which nobody sees it."""
 NO_NEAREST = "no normal frames to compare with: the bundle was taught before their place was kept"

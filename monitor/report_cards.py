@@ -68,11 +68,14 @@ def card(view: EventView, recording: str, duration_s: float, unit: str, *, ancho
     event = view.event
     end_s = duration_s if event.end_s is None else event.end_s
     name = f"{label(event.kind, event.mode)}, {recording}"
-    pictures = "" if view.before is None else _picture(view.before, f"Before: {name}", "before")
+    video = _video(view, name)
+    pictures = ""
+    if view.before is not None and not video:  # the clip shows it
+        pictures = _picture(view.before, f"Before: {name}", "before")
     pictures += _picture(view.snapshot, f"At the alert: {name}", f"at {clock(event.detected_s)}")
     if view.heat_map:
         pictures += _picture(view.heat_map, f"What is strange in it: {name}", "strange here")
-    pictures += _video(view, name)
+    pictures += video
     notes = "".join(f"<li>{escape(sentence(note))}</li>" for note in _notes(view))
     button = (
         f'<button type="button" data-chart="{chart}" data-start="{event.onset_s * 1000:.0f}" '

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from monitor.alerts import Alert, encode
+from monitor.alerts import Alert, Data, encode
 from monitor.cursor import Notice
-from monitor.events import Level, Verdict
+from monitor.events import Level, Phase, Verdict
 from monitor.signals import stop_on_signal
 from monitor.subscriber import Subscriber
 from monitor.wire import Curve
@@ -78,7 +78,7 @@ def _follow(
 
 
 def line(alert: Alert) -> Text:
-    """Return the alert as one coloured line: when, who, what, since when, how bad."""
+    """Return the alert as one coloured line: when, who, what, since when, how bad, why."""
     data = alert.data
     style = STYLES.get(Level(data.level), "") if data.level in set(Level) else ""
     what = _printable(f"{data.kind} {data.mode}".strip().replace("_", " "))
@@ -90,7 +90,26 @@ def line(alert: Alert) -> Text:
     text.append(f"  {_printable(data.phase)}  onset {data.t_onset:.2f} s  detected {data.t_detect:.2f} s")
     text.append("" if data.t_end is None else f"  ended {data.t_end:.2f} s")
     text.append(f"  {_printable(data.level)}", style)
+    text.append(f"  {_printable(reason(data))}", "dim")
     return text
+
+
+def reason(data: Data) -> str:
+    """Return why, in a few words: what spoke, how clearly, what else it might have been, and what there is to see."""
+    words = data.channel.replace("_", " ")
+    if data.score is not None and data.threshold is not None:
+        words += (
+            f" {data.score:.3g} over {data.threshold:.3g}"
+            if data.phase == Phase.START
+            else f" {data.score:.3g}"
+        )
+    words += "" if data.p_value is None else f" (p {data.p_value:.2g})"
+    other = data.runner_up
+    if other is not None:
+        words += f", else {f'{other.kind} {other.mode}'.strip().replace('_', ' ')}"
+    seen = data.evidence
+    shown = None if seen is None else (seen.clip if data.phase == Phase.END else seen.snapshot)
+    return words if shown is None else f"{words}; see {shown}"
 
 
 def _printable(text: str) -> str:
