@@ -126,6 +126,14 @@ def check(folder: Path, text: str | bytes) -> str:
             TOP.replace("alerts.journal", "cameras.toml") + CAMERA, "7: journal: ", "journal of alerts", id="journal-other"
         ),
         pytest.param(
+            TOP + 'snapshots = "a"\nevidence = "b"\n' + CAMERA, "8: snapshots: must not be given beside evidence", "", id="both"
+        ),
+        pytest.param(
+            TOP + 'evidence = "cameras.toml/kept"\n' + CAMERA, "7: evidence: must be in a folder", "", id="evidence"
+        ),
+        pytest.param(TOP + "pre_roll_s = -1\n" + CAMERA, "8: pre_roll_s: must be >= 0 seconds", "", id="pre-roll"),
+        pytest.param(TOP + "evidence_mb = 1\n" + CAMERA, "8: evidence_mb: must be >= 100 megabytes", "", id="room"),
+        pytest.param(
             TOP + 'snapshots = "cameras.toml/shots"\n' + CAMERA, "7: snapshots: must be in a folder", "", id="snapshots"
         ),
     ],

@@ -351,7 +351,8 @@ def test_the_nearest_normal_frames_are_of_different_moments(
         )
     assert near[0].distance < far[0].distance
     itself = normal.nearest(moments.latent[7])[0]
-    assert (itself.name, itself.distance) == (moments.names[7], pytest.approx(0.0, abs=1e-3))
+    assert itself.name == moments.names[7]
+    assert itself.distance == pytest.approx(0.0, abs=1e-3)
     brute = np.linalg.norm(moments.latent - seen("").latent, axis=1)
     assert near[0].name == moments.names[int(np.argmin(brute))]
     assert normal.nearest(np.full(moments.latent.shape[1], np.nan)) == ()
