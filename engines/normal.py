@@ -75,7 +75,9 @@ class NormalPictures:
     moment: what is near."""
 
     def __init__(self, folder: Path, drives: Sequence[str], moments: Moments, density: LatentDensity) -> None:
-        self._folder, self._drives, self._moments = folder, drives, moments
+        self._drives, self._moments = drives, moments
+        # Read now: who asks for neighbours must not wait for a disk.
+        self._jpegs = [(folder / name).read_bytes() for name in moments.names]
         self._leading = _leading(density) or moments.latent.shape[1]
         self._points = moments.latent[:, : self._leading]
         self._numbers = np.array([int(name.partition("_")[0]) for name in moments.names], np.int64)
@@ -107,8 +109,7 @@ class NormalPictures:
     def _neighbour(self, i: int, distance: float) -> Neighbour:
         name = self._moments.names[i]
         drive = self._drives[self._numbers[i]]
-        jpeg = (self._folder / name).read_bytes()
-        return Neighbour(name, drive, float(self._moments.times_s[i]), distance, jpeg)
+        return Neighbour(name, drive, float(self._moments.times_s[i]), distance, self._jpegs[i])
 
 
 def _leading(density: LatentDensity) -> int:

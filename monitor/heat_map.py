@@ -50,6 +50,6 @@ def heat_map(picture: Image, heat: NDArray[np.floating], scale: HeatScale) -> Im
     strength = cv2.resize(scale.strength(heat), (width, height), interpolation=cv2.INTER_CUBIC)
     strength = np.clip(strength, 0.0, 1.0)
     levels = (_FIRST_COLOUR + (255 - _FIRST_COLOUR) * strength).astype(np.uint8)
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO).astype(np.float32)
-    opaque = (MOST_OPAQUE * np.sqrt(strength))[:, :, None]
-    return np.asarray((1.0 - opaque) * picture + opaque * colours, np.uint8)
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    opaque = np.asarray(MOST_OPAQUE * cv2.sqrt(strength), np.float32)
+    return np.asarray(cv2.blendLinear(picture, colours, 1.0 - opaque, opaque), np.uint8)

@@ -116,6 +116,7 @@ def test_human_output_is_one_plain_line_an_alert(publisher: Publisher, watch: Wa
         "2026-09-21T14:13:20.000000Z",
         *("[red]front[/red]", "camera", "fault", "freeze", "start"),
         *("onset", "12.00", "s", "detected", "12.50", "s", "ERROR"),
+        *("freeze", "9", "over", "3"),
     ]
     assert out.count("\n") == 1
 
