@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.decoding import ON_PROCESSOR
 from engines.footage import Recording, find_drives
 from engines.frames import Frame
 from engines.normal import NormalPictures
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.rendered import Segment, render, write_video
 from monitor.alerts import Alert, Model, decode
 from monitor.config import load_config
