@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.bench import flops_per_frame
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.encoders import open_encoder
 from engines.graph import input_size, late_shape
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.proof.bench import flops_per_frame
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "mobilenet_v2_1.0_224.npz"

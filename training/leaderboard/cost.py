@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from engines.proof.bench import flops_per_frame
-from engines.encoders import open_encoder
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.encoders import open_encoder
+from engines.proof.bench import flops_per_frame
 from training.leaderboard.figures import Cost
 
 BATCH, TIMED_S, FEWEST_ROUNDS, THREADS = 16, 8.0, 6, 1
