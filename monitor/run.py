@@ -300,6 +300,8 @@ class Daemon:
 
     def _look(self, queue: Queue) -> None:
         taken = queue.take()
+        if not taken:  # the camera may have been closed since its frame was due
+            return
         scores = queue.engine.score(np.stack([frame.image for _, frame in taken]))
         for row, (watch, frame) in enumerate(taken):
             events = watch.judge(frame, scores, row)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,15 @@ from typing import Any
 import cv2
 import pytest
 
+from engines.bundle import open_bundle
 from engines.rendered import Segment, render, write_video
+from engines.scripted import ScriptedEngine
 from monitor.alerts import Alert, decode
-from monitor.run import EXCUSE_EVERY_S, Alertness
+from monitor.config import CameraConfig
+from monitor.events import Event
+from monitor.outbox import Message
+from monitor.run import EXCUSE_EVERY_S, Alertness, Loaded, Queue, Watch
+from monitor.run import Daemon as DaemonLoop
 from monitor.run_screen import Row, Screen, aligned
 from monitor.subscriber import Subscriber
 
@@ -87,6 +93,29 @@ class Running:
 
 
 Daemon = Callable[..., Running]
+
+
+class Shown:
+    """Takes all that a daemon in this process shows and delivers."""
+
+    every_s = 1e9
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.said: list[str] = []
+        self.messages: list[Message] = []
+
+    def put(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
+
+    def status(self, rows: Sequence[Row]) -> None:
+        self.said += [str(row) for row in rows]
 
 
 @pytest.fixture
@@ -249,6 +278,21 @@ def test_a_camera_that_comes_late_ends_the_silence_that_began_at_the_start(
     end = running.told("front", "no_frames", "end", 30.0).data
     assert end.t_end is not None
     assert 0.9 < start.t_detect < end.t_end < end.t
+
+
+def test_a_frame_that_is_gone_when_its_batch_is_due_ends_nothing(rendered_bundle: Path) -> None:
+    """A camera that was closed between the two looks left an empty batch, and stacking nothing ended the daemon."""
+    bundle = open_bundle(rendered_bundle)
+    engine = ScriptedEngine((96, 144), len(bundle.density.within))
+    config = CameraConfig(name="front", url="lavfi:testsrc2=size=64x48:rate=10")
+    watch, shown = Watch(config, Loaded(bundle, engine), threading.Event()), Shown()
+    queue = Queue([watch], 0.0, 16)
+    daemon = DaemonLoop([watch], threading.Event(), shown, shown)
+    until(lambda: watch.live.waiting_since_s is not None)
+    watch.live.close()
+    daemon._look(queue)
+    assert engine.batches == []
+    assert shown.said == []
 
 
 @pytest.mark.parametrize(
