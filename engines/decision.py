@@ -297,6 +297,11 @@ def calibrate(
     return found
 
 
+def budgeted(calibration: Calibration, per_hour: float) -> Calibration:
+    """The calibration with thresholds for another budget; CalibrationError where its units do not support that."""
+    return calibrate(calibration.held_out, calibration.rule, calibration.unit, per_hour, calibration.least)
+
+
 def calibration_without(calibration: Calibration, drives: Set[int]) -> Calibration:
     """The calibration as it would be had the units of ``drives`` not been there, with as many peaks above its
     thresholds. CalibrationError where too few units are left."""
