@@ -22,7 +22,8 @@ from monitor.events import Event, Phase, Verdict
 from monitor.verdict import runner_up, scene_or_camera
 
 UPDATE_EVERY_S = 10.0
-HISTORY_S = 10.0
+HISTORY_S = 8.0
+"""How far back, beyond the time that a channel is held, an onset is looked for."""
 FAULT_CLEAR_S = 0.5
 PATIENCE_S = 3.0
 """How much longer than it takes to be believed evidence may go on before it is said that nobody can tell."""
@@ -138,7 +139,7 @@ class Detector:
             sample.time_s, sample.surprise, latent, sample.damage, learn=self._open is None
         )
         self._history.append((sample.time_s, levels))
-        while self._history[0][0] < sample.time_s - HISTORY_S:
+        while self._history[0][0] < sample.time_s - self._rule.confirm_s - HISTORY_S:
             self._history.popleft()
         return levels
 
