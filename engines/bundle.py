@@ -30,6 +30,7 @@ from engines.errors import BundleError, OutputError
 from engines.frames import Image
 from engines.normal import Moments, NormalPictures
 from engines.normal import unpack as unpack_moments
+from engines.regions import Regions, Shape
 from engines.scores import Density, Scores
 
 SCHEMA = 2
@@ -78,7 +79,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
     density: what stands on the latent, in words. others: drives that only widened the background.
     files: the sha256 of every other file. seal: that of this one, with zeros in its own place. lineage: the cameras
-    it was moved to since it was taught, the latest last.
+    it was moved to since it was taught, the latest last. ignored: the regions that were hidden from the encoder in all
+    footage behind it, as ``engines.regions`` has them.
     """
 
     schema: int
@@ -97,6 +99,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
     seal: str = ""
     lineage: tuple[Onboarding, ...] = ()
+    ignored: tuple[Shape, ...] = ()
 
     @property
     def known(self) -> tuple[TaughtDrive, ...]:
@@ -128,6 +131,11 @@ class Bundle:
     @property
     def calibration(self) -> Calibration:
         return self.manifest.calibration
+
+    @property
+    def ignored(self) -> Regions:
+        """What was hidden when it was taught, and must be when it watches."""
+        return Regions(self.manifest.ignored)
 
     @property
     def sha256(self) -> str:

@@ -57,6 +57,9 @@ class Regions:
         return Regions(tuple(dict.fromkeys((*self.shapes, *other.shapes))))
 
 
+NOWHERE = Regions()
+
+
 def parse_regions(where: str, shapes: Sequence[Sequence[float]]) -> Regions:
     """Check ``shapes``; raise ConfigError for the first that is none, with its place behind ``where``."""
     for number, shape in enumerate(shapes):
@@ -73,12 +76,17 @@ def parse_regions(where: str, shapes: Sequence[Sequence[float]]) -> Regions:
     return regions
 
 
-def region_from_text(where: str, text: str) -> Shape:
-    """A region as a command line gives it: ``0,0.85,1,1``."""
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        raise ConfigError(where, f"must be numbers with commas between, got {text!r}", _REMEDY) from error
+def regions_from_text(where: str, texts: Sequence[str]) -> Regions:
+    """Regions as a command line gives them, each like ``0,0.85,1,1``; else as ``parse_regions``."""
+    shapes = []
+    for number, text in enumerate(texts):
+        try:
+            shapes.append([float(word) for word in text.split(",")])
+        except ValueError as error:
+            raise ConfigError(
+                f"{where}[{number}]", f"must be numbers with commas between, got {text!r}", _REMEDY
+            ) from error
+    return parse_regions(where, shapes)
 
 
 _REMEDY = "for example 0, 0.85, 1, 1 for the lowest 15 %"

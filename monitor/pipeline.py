@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.decision import units
 from engines.engine import Engine
-from engines.frames import Frame
+from engines.frames import Frame, Image
 from engines.health import Health, HealthChecks
+from engines.inpainting import Inpainting
 from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
 from monitor.events import Event, Phase, Verdict
+from monitor.rules import AS_TAUGHT, Rules
 
 BATCH = 16
 SCENE = (Verdict.LEFT_DOMAIN, Verdict.CANT_TELL)
@@ -45,20 +47,30 @@ class Watched:
 class Stream:
     """The state of one watched stream: its health checks and its detector."""
 
-    def __init__(self, name: str, bundle: Bundle, silent_after_s: float | None = None) -> None:
+    def __init__(
+        self, name: str, bundle: Bundle, silent_after_s: float | None = None, rules: Rules = AS_TAUGHT
+    ) -> None:
         """silent_after_s: a hole in media time longer than this is a want of frames. None: somebody else
-        listens for that."""
-        self.name, self._silent_after_s = name, silent_after_s
+        listens for that. rules: of this camera; CalibrationError where the bundle does not support them."""
+        self.name, self._silent_after_s, self._rules = name, silent_after_s, rules
         self._last_s: float | None = None
+        self._inpainting = Inpainting(bundle.ignored.joined(rules.ignored))
         self._health = HealthChecks(bundle.calibration.health)
         self.detector = Detector(
-            name, bundle.calibration, bundle.density.within, units(bundle.density.normal)
+            name,
+            rules.calibration(bundle.calibration),
+            bundle.density.within,
+            units(bundle.density.normal),
         )
+
+    def image(self, frame: Frame) -> Image:
+        """What the engine is to score of ``frame``: all but the ignored regions."""
+        return self._inpainting.image(frame)
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> Watched:
         """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
         silence = self._silence(frame.time_s)
-        health = self._health.check(frame)
+        health = self._rules.heard(self._health.check(frame))
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
         residual, damage = float(scores.residual[row]), float(scores.damage[row])
         sample = Sample(frame.time_s, surprise - background, scores.latent[row], health, damage)
@@ -86,6 +98,6 @@ def watch(frames: Iterable[Frame], engine: Engine, stream: Stream, batch: int = 
     """Score and judge every frame, in order, ``batch`` frames a call."""
     frames = iter(frames)
     while group := list(islice(frames, batch)):
-        scores = engine.score(np.stack([frame.image for frame in group]))
+        scores = engine.score(np.stack([stream.image(frame) for frame in group]))
         for row, frame in enumerate(group):
             yield stream.judge(frame, scores, row)

@@ -17,7 +17,7 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
-from engines.frames import Frame
+from engines.frames import Frame, Image
 from engines.scores import Scores
 from monitor.alerts import Model
 from monitor.batcher import Batcher
@@ -155,6 +155,10 @@ class Watch:
             self.lead_s = max(0.0, frame.arrival_s - self._started_s - frame.time_s)
         self._newest = replace(frame, time_s=frame.time_s + self.lead_s)
         return self._newest
+
+    def image(self, frame: Frame) -> Image:
+        """What the engine is to score of a frame that was taken."""
+        return self._stream.image(frame)
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
         """Judge a frame that was taken, ``row`` of the scored batch."""
@@ -302,7 +306,7 @@ class Daemon:
         taken = queue.take()
         if not taken:  # the camera may have been closed since its frame was due
             return
-        scores = queue.engine.score(np.stack([frame.image for _, frame in taken]))
+        scores = queue.engine.score(np.stack([watch.image(frame) for watch, frame in taken]))
         for row, (watch, frame) in enumerate(taken):
             events = watch.judge(frame, scores, row)
             for note in watch.notes:

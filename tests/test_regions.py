@@ -11,7 +11,7 @@ import pytest
 from engines.errors import ConfigError
 from engines.footage import Recording, find_drives, rgb_frame
 from engines.inpainting import Inpainting
-from engines.regions import Regions, parse_regions, region_from_text
+from engines.regions import Regions, parse_regions, regions_from_text
 from engines.rendered import Segment, render, write_video
 
 BONNET = (0.0, 0.85, 1.0, 1.0)
@@ -48,9 +48,11 @@ def test_something_must_be_left_to_watch(shapes: list[tuple[float, ...]]) -> Non
 
 
 def test_a_region_may_be_given_as_text() -> None:
-    assert region_from_text("--ignore", " 0, 0.85,1,1") == BONNET
-    with pytest.raises(ConfigError, match="--ignore: must be numbers with commas between, got 'bonnet'"):
-        region_from_text("--ignore", "bonnet")
+    assert regions_from_text("--ignore", [" 0, 0.85,1,1"]) == Regions((BONNET,))
+    with pytest.raises(
+        ConfigError, match=r"--ignore\[0\]: must be numbers with commas between, got 'bonnet'"
+    ):
+        regions_from_text("--ignore", ["bonnet"])
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 144), (720, 1280), (37, 53), (1, 1)])

@@ -24,6 +24,7 @@ from engines.errors import InputError, OutputError
 from engines.footage import Drive, find_drives, fingerprint
 from engines.graph import encoder_of, fuse, load_graph
 from engines.normal import joined
+from engines.regions import NOWHERE, Regions, regions_from_text
 from engines.scores import pooled
 from training.alarms import Tally
 from training.encode import Encoded, encode, pictured, sampled_moments
@@ -34,13 +35,15 @@ from training.teach import probed, taught_drives
 @dataclass(frozen=True, slots=True)
 class Footing:
     """How to move a bundle. rate: frames per second to learn from. images_per_second: at which folders of images are
-    played, None for ``engines.footage``'s. The rest is as in ``training.onboard.onboard``."""
+    played, None for ``engines.footage``'s. ignored: regions of this camera, beside those that the bundle was taught with.
+    The rest is as in ``training.onboard.onboard``."""
 
     shift: bool = True
     leave_out: bool = False
     budget_per_hour: float | None = None
     rate: float = 10.0
     images_per_second: float | None = None
+    ignored: Regions = NOWHERE
 
 
 def calibrate_command(
@@ -73,6 +76,13 @@ def calibrate_command(
     fps: Annotated[
         float | None, typer.Option(min=0.1, help="Images per second of folders of images (10 if not given).")
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Region of this camera to ignore beside those that the bundle was taught with; as for fit.",
+            metavar="REGION",
+        ),
+    ] = None,
 ) -> None:
     """Move a bundle's calibration to a new camera, from minutes of its footage.
 
@@ -81,7 +91,8 @@ def calibrate_command(
         sightline calibrate highway.bundle --normal rear-camera/ --out rear.bundle
     """
     parent = open_bundle(bundle)
-    footing = Footing(shift, exclude_strange, budget, rate, fps)
+    ignored = regions_from_text("--ignore", ignore or [])
+    footing = Footing(shift, exclude_strange, budget, rate, fps, ignored)
     moved, found = calibrate_bundle(out, parent, find_drives(normal), footing)
     tell(console(), parent, moved, found)
 
@@ -99,8 +110,10 @@ def calibrate_bundle(
     def latent(late: NDArray[np.float32]) -> Floats:
         return density.projection.latent(pooled(late, density.pooling))
 
+    ignored = parent.ignored.joined(footing.ignored)
     encoded = encode(
-        camera, engine, latent, 1.0 / footing.rate, "reading footage", images_per_second=footing.images_per_second
+        camera, engine, latent, 1.0 / footing.rate, "reading footage", images_per_second=footing.images_per_second,
+        ignored=ignored,
     )  # fmt: skip
     first = len(parent.manifest.drives) + len(parent.manifest.others)
     found = onboard(
@@ -112,7 +125,7 @@ def calibrate_bundle(
         leave_out=footing.leave_out,
         budget_per_hour=footing.budget_per_hour,
     )
-    manifest = _manifest(out, parent, camera, encoded, found)
+    manifest = msgspec.structs.replace(_manifest(out, parent, camera, encoded, found), ignored=ignored.shapes)
     probes = probed(encoded, engine, found.density)
     pictures = {
         name.removeprefix("normal/"): (parent.path / name).read_bytes()

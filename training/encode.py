@@ -18,7 +18,9 @@ from engines.footage import Drive, Recording, at_most
 from engines.frames import Frame, Image
 from engines.health import HealthChecks
 from engines.health.record import NO_LEVELS
+from engines.inpainting import Inpainting
 from engines.normal import Moments, joined
+from engines.regions import NOWHERE, Regions
 from engines.scores import Features
 
 BATCH = 16
@@ -70,9 +72,10 @@ def encode_drive(
     samples: int = FEWEST_SAMPLES,
     *,
     images_per_second: float | None = None,
+    ignored: Regions = NOWHERE,
 ) -> Encoded:
     """Decode one drive, look at the health of every frame, and encode at most one per ``every_s``; keep up to
-    ``samples`` pictures."""
+    ``samples`` pictures. ignored: what neither gets to see."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
     random, checks = np.random.default_rng(0), HealthChecks()
     watched_s: list[float] = []
@@ -84,12 +87,12 @@ def encode_drive(
             health.append(checks.check(frame).levels)
             yield frame
 
-    frames = at_most(looked_at(), every_s)
+    frames, inpainting = at_most(looked_at(), every_s), Inpainting(ignored)
     times: list[float] = []
     batches: list[tuple[NDArray[np.float32], ...]] = []
     kept: list[Image] = []
     while batch := list(islice(frames, BATCH)):
-        images = np.stack([f.image for f in batch])
+        images = np.stack([inpainting.image(f) for f in batch])
         found = engine.features(images)
         none = np.zeros((len(images), 0), np.float32)
         batches.append((
@@ -129,6 +132,7 @@ def encode(
     what: str,
     *,
     images_per_second: float | None = None,
+    ignored: Regions = NOWHERE,
 ) -> list[Encoded]:
     """Encode every drive, with progress."""
     samples = max(FEWEST_SAMPLES, MOST_SAMPLES // max(1, len(drives)))
@@ -136,7 +140,15 @@ def encode(
         encoded = []
         for drive in drives:
             encoded.append(
-                encode_drive(drive, engine, reading, every_s, samples, images_per_second=images_per_second)
+                encode_drive(
+                    drive,
+                    engine,
+                    reading,
+                    every_s,
+                    samples,
+                    images_per_second=images_per_second,
+                    ignored=ignored,
+                )
             )
             advance(1, drive.name)
     return encoded

@@ -11,6 +11,7 @@ from engines.bundle import check_target
 from engines.console import console
 from engines.encoders import DEFAULT, open_encoder
 from engines.footage import find_drives
+from engines.regions import regions_from_text
 from training.fit import DensityKind
 from training.teach import Lesson, teach, tell
 
@@ -52,6 +53,14 @@ def fit_command(
     fps: Annotated[
         float | None, typer.Option(min=0.1, help="Images per second of folders of images (10 if not given).")
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Region to hide from the encoder and from all who watch with the bundle: left,top,right,bottom or x,y of "
+            "three corners or more, in shares of the picture such as 0,0.85,1,1 for a bonnet.",
+            metavar="REGION",
+        ),
+    ] = None,
 ) -> None:
     """Teach a bundle from footage of normal driving.
 
@@ -60,7 +69,8 @@ def fit_command(
         sightline fit --normal drives/ --out highway.bundle
     """
     check_target(out)
+    ignored = regions_from_text("--ignore", ignore or [])
     opened = open_encoder(encoder)
-    lesson = Lesson(density, relative, own_projection, budget, rate, fps)
+    lesson = Lesson(density, relative, own_projection, budget, rate, fps, ignored=ignored)
     bundle, _ = teach(out, opened, find_drives(normal), find_drives(other) if other else [], lesson)
     tell(console(), bundle)

@@ -33,6 +33,7 @@ from engines.errors import EngineError, InputError
 from engines.footage import Drive, fingerprint
 from engines.frames import Image
 from engines.graph import fuse, input_size, keeps_length, late_shape
+from engines.regions import NOWHERE, Regions
 from engines.scores import Density, pooled, reference_scores
 from training.encode import Encoded, encode, pictured, sampled_moments
 from training.fit import DIMENSIONS, DensityKind, Fitted, fit
@@ -49,7 +50,7 @@ class Lesson:
     budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from.
     images_per_second: at which folders of images are played, None for ``engines.footage``'s. seen: names of
     drives that the encoder was trained on. notes: to be kept in the bundle. dimensions: of the latent, at most, where
-    the projection is the footage's own."""
+    the projection is the footage's own. ignored: regions that the encoder does not get to see, now and ever after."""
 
     density: DensityKind = DensityKind.KDE
     relative: bool | None = None
@@ -60,6 +61,7 @@ class Lesson:
     seen: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     dimensions: int = DIMENSIONS
+    ignored: Regions = NOWHERE
 
 
 def teach(
@@ -93,13 +95,13 @@ def teach(
         features = pooled(late, pooling)
         return features if projection is None else projection.latent(features)
 
-    every_s, pace = 1.0 / lesson.rate, lesson.images_per_second
-    taught = encode(normal, engine, reading, every_s, "reading normal footage", images_per_second=pace)
-    beside = (
-        encode(other, engine, reading, every_s, "reading other footage", images_per_second=pace)
-        if other
-        else []
-    )
+    def read(drives: Sequence[Drive], what: str) -> list[Encoded]:
+        return encode(
+            drives, engine, reading, 1.0 / lesson.rate, f"reading {what} footage",
+            images_per_second=lesson.images_per_second, ignored=lesson.ignored,
+        )  # fmt: skip
+
+    taught, beside = read(normal, "normal"), read(other, "other") if other else []
     fitted = fit(
         taught,
         beside,
@@ -130,6 +132,7 @@ def teach(
         calibration=fitted.calibration,
         notes=(*damaged, *(n for n in (*lesson.notes, *fitted.notes) if n not in damaged)),
         files={},
+        ignored=lesson.ignored.shapes,
     )
     moments = sampled_moments(taught, None if projection is not None else fitted.density.projection.latent)
     fused = fuse(model, fitted.density).SerializeToString()
@@ -152,6 +155,8 @@ def tell(say: Console, bundle: Bundle) -> None:
     say.print(
         f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {len(manifest.drives)} drives, encoder {manifest.encoder.name}"
     )
+    if bundle.ignored:
+        say.print(f"         {100 * bundle.ignored.share:.0f} % of the picture ignored")
     kind = "absolute"
     if manifest.relative:
         tilted = isinstance(bundle.density.background, Tilted)

@@ -148,7 +148,7 @@ class _Bench:
                 rgb_frame(one.image, stream.name, i, one.time_s, self._engine.input_size)
                 for i, one in enumerate(group)
             ]
-            scores = self._engine.score(np.stack([f.image for f in frames]))
+            scores = self._engine.score(np.stack([stream.image(f) for f in frames]))
             scores = self._unseen.scores(scores, self._left_out)
             for row, frame in enumerate(frames):
                 yield from _silence(stream, last_s, frame.time_s)

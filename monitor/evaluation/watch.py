@@ -21,6 +21,7 @@ from engines.engine import Engine
 from engines.errors import InputError
 from engines.footage import Recording
 from engines.frames import Frame, Image
+from engines.inpainting import Inpainting
 from engines.leave_out import still_threshold
 from engines.scores import Scores
 from monitor.evaluation.baselines import Baselines, BaselineScores
@@ -230,8 +231,9 @@ class Watcher:
         spliced = self._splices(case) if case.ordered else []
         drive = _Drive(case, self._unseen, self._baselines, spliced)
         recording = Recording(case.drive, self._engine.input_size, images_per_second=self._fps)
+        inpainting = Inpainting(self._unseen.bundle(frozenset()).ignored)
         for frames in _batches(recording):
-            images = np.stack([frame.image for frame in frames])
+            images = np.stack([inpainting.image(frame) for frame in frames])
             drive.take(frames, images, self._engine.score(images))
             advance(len(frames))
         if case.ordered and not case.anomalous:
