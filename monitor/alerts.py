@@ -96,6 +96,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     p_value: how likely a normal drive comes so far in this channel, None for what is certain or not calibrated.
     budget_per_hour: the false alarms that all calibrated channels together may raise; None for what is certain.
     runner_up: what else it might have been.
+    muted: whether nobody is to be woken by this message, since the event began in a mute window that is not over.
     """
 
     event_id: str
@@ -121,6 +122,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     budget_per_hour: float | None = None
     runner_up: RunnerUp | None = None
     evidence: Evidence | None = None
+    muted: bool = False
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,11 +184,12 @@ def alert(
     model: Model,
     capture_time: CaptureTime = CaptureTime(),
     evidence: Evidence | None = None,
+    muted: bool = False,
 ) -> Alert:
     """Return the alert that tells ``event``; pure, reads no clock.
 
     source: URI reference of who says it. session: tells apart runs whose event numbers begin again at 1, so
-    that ids stay unique. capture_time: of the frame at ``event.time_s``.
+    that ids stay unique. capture_time: of the frame at ``event.time_s``. muted: see ``Data``.
     """
     event_id = f"{session}/{event.stream}/{event.number}"
     data = Data(
@@ -213,6 +216,7 @@ def alert(
         budget_per_hour=event.budget_per_hour,
         runner_up=_runner_up(event),
         evidence=evidence,
+        muted=muted,
     )
     identity = f"{event_id}/{event.phase.value}/{round(event.time_s * 1000)}"
     return Alert(id=identity, source=source, time=_rfc3339(capture_time.value), data=data)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import msgspec
 import msgspec.toml
@@ -18,6 +19,8 @@ from engines.decoding import Decode
 from engines.engine import Precision
 from engines.errors import ConfigError, EndpointError, OutputError
 from monitor.camera_source import parse
+from monitor.mute import parse_zone
+from monitor.settings import CameraFault, CameraSettings, LeftDomain, Settings, inherited, mute, rules
 from monitor.wire import catchup_endpoint, is_local
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
@@ -29,11 +32,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NETWORK = ("rtsp://", "rtsps://", "http://", "https://")
 
 
-class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CameraConfig(CameraSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One ``[[camera]]``. bundle: instead of the one at the top. options: go to libav as they are.
 
     no_frames_after_s: age of the newest picture that makes a fault. startup_grace_s: the same for the very
-    first picture, which takes longer. The other times: see ``monitor.live.LiveCamera``.
+    first picture, which takes longer. The other times: see ``monitor.live.LiveCamera``. The rest: see
+    ``monitor.settings``.
     """
 
     name: str
@@ -44,17 +48,18 @@ class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     open_timeout_s: Seconds = 5.0
     read_timeout_s: Seconds = 3.0
     rtsp_transport: Literal["tcp", "udp", "udp_multicast", "http"] = "tcp"
-    options: dict[str, str] = {}
+    options: dict[str, str] = msgspec.field(default_factory=dict)
     decode: Decode = Decode.CPU
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Config(Settings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole file. Once loaded all paths are absolute, and every camera has its bundle.
 
     batch_wait_ms: how long a frame may wait for those of other cameras, to be scored in one call with them. backend,
     precision: what runs the bundles; see docs/engines.md. evidence: folder for all that is kept of events, at most
     evidence_mb of it; snapshots: for a still of each and nothing else. pre_roll_s, clip_s: what a clip shows before the
-    onset, and after detection at most (0: no clips)."""
+    onset, and after detection at most (0: no clips). timezone: whose clock mute windows go by; None: this machine's.
+    What ``monitor.settings`` adds are defaults of all cameras."""
 
     journal: Path
     camera: tuple[CameraConfig, ...]
@@ -68,13 +73,30 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     batch_wait_ms: Milliseconds = 5.0
     backend: str = AUTO
     precision: Precision = Precision.FP32
+    timezone: str | None = None
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        return None if self.timezone is None else ZoneInfo(self.timezone)
 
 
-_STRUCTS = {"": Config, "camera": CameraConfig}
+_STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "": Config, "camera": CameraConfig, "left_domain": LeftDomain, "camera_fault": CameraFault,
+}  # fmt: skip
+"""By the last word of a key."""
 _TYPES = {
     "str": "a string", "float": "a number", "int": "a whole number", "bool": "true or false",
-    "array": "a list of tables", "object": "a table", "path": "a path",
+    "array": "a list", "object": "a table", "path": "a path",
 }  # fmt: skip
+
+
+_UNITS = {"_ms": "milliseconds", "_mb": "megabytes", "_per_hour": "an hour"}
+_REMEDIES = {
+    "camera": "write [[camera]], with two brackets",
+    "ignore": "write a list of regions such as [[0, 0.85, 1, 1]]",
+    "mute": 'write a list such as ["Mon-Fri 22:00-05:30"]',
+    "ignore_modes": 'write a list such as ["blur"]',
+}
 
 
 def load_config(path: Path | str) -> Config:
@@ -100,10 +122,16 @@ def load_config(path: Path | str) -> Config:
         raise ConfigError(
             f"{path}: snapshots", "must not be given beside evidence, which has them too", "leave it out"
         )
+    if config.timezone is not None:
+        parse_zone(f"{path}: timezone", config.timezone)
     _check_endpoint(path, config.publish)
+    # What is wrong at the top is to be named there, not in the cameras that inherit it.
+    usual = msgspec.structs.replace(CameraSettings(), **inherited(config, Settings()))
+    rules(f"{path}: ", usual)
+    mute(f"{path}: ", usual, config.zone)
     folder = path.absolute().parent
     bundle = None if config.bundle is None else _under(folder, config.bundle)
-    cameras = tuple(_camera(path, index, one, bundle) for index, one in enumerate(config.camera))
+    cameras = tuple(_camera(path, index, one, config, bundle) for index, one in enumerate(config.camera))
     _check_unique(path, cameras)
     return msgspec.structs.replace(
         config,
@@ -152,8 +180,10 @@ def _under(folder: Path, path: Path) -> Path:
     return folder / path
 
 
-def _camera(path: Path, index: int, camera: CameraConfig, bundle: Path | None) -> CameraConfig:
-    """Check one camera and make its paths absolute."""
+def _camera(
+    path: Path, index: int, camera: CameraConfig, config: Config, bundle: Path | None
+) -> CameraConfig:
+    """Check one camera, give it what it inherits and make its paths absolute."""
     where, folder = f"{path}: camera[{index}]", path.absolute().parent
     if not _NAME.fullmatch(camera.name):
         raise ConfigError(
@@ -168,7 +198,10 @@ def _camera(path: Path, index: int, camera: CameraConfig, bundle: Path | None) -
             f"{where}.bundle", "must be given, here or at the top of the file", 'bundle = "FOLDER"'
         )
     url = _url(f"{where}.url", camera, folder)
-    return msgspec.structs.replace(camera, url=url, bundle=own)
+    whole = msgspec.structs.replace(camera, url=url, bundle=own, **inherited(camera, config))
+    rules(f"{where}.", whole)
+    mute(f"{where}.", whole, config.zone)
+    return whole
 
 
 def _url(where: str, camera: CameraConfig, folder: Path) -> str:
@@ -231,11 +264,11 @@ def _complaint(path: Path, message: str) -> ConfigError:
             f"{path}: {_joined(key, match[1])}", "must be given, is missing", "add it; see docs/run.md"
         )
     if match := re.fullmatch(r"Expected `(\w+)(?: \| null)?`, got `?([^`]*)`?", text, re.DOTALL):
-        remedy = "write [[camera]], with two brackets" if key == "camera" else "correct its type"
+        remedy = _REMEDIES.get(_word(key), "correct its type")
         got = _TYPES.get(match[2], match[2])
         return ConfigError(f"{path}: {key}", f"must be {_TYPES.get(match[1], match[1])}, got {got}", remedy)
     if match := re.fullmatch(r"Expected `float` (>=?|<=) ([\d.]+)", text):
-        unit = {"_ms": "milliseconds", "_mb": "megabytes"}.get(key[-3:], "seconds")
+        unit = next((u for end, u in _UNITS.items() if key.endswith(end)), "seconds")
         return ConfigError(
             f"{path}: {key}", f"must be {match[1]} {float(match[2]):g} {unit}, is not", "correct it"
         )
@@ -247,10 +280,15 @@ def _complaint(path: Path, message: str) -> ConfigError:
 
 
 def _unknown(path: Path, key: str, field: str) -> ConfigError:
-    known = _STRUCTS[key.partition("[")[0]].__struct_fields__
+    known = _STRUCTS[_word(key)].__struct_fields__
     nearest = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
     remedy = f"did you mean {nearest[0]}?" if nearest else f"known here are {', '.join(known)}"
     return ConfigError(f"{path}: {_joined(key, field)}", "must be a known key, is not", remedy)
+
+
+def _word(key: str) -> str:
+    """The last word of a key, without its numbers: ``ignore`` of ``camera[0].ignore[1]``."""
+    return re.sub(r".*\.|\[.*", "", key)
 
 
 def _joined(key: str, field: str) -> str:

@@ -47,7 +47,7 @@ def parse_window(where: str, text: str) -> Window:
     words = text.split()
     span = words.pop() if words and ":" in words[-1] else "00:00-24:00"
     match = _SPAN.fullmatch(span)
-    if match is None or len(words) > 1 or not text.strip():
+    if match is None or len(words) > 1 or not text.strip() or any(map(str.isdigit, "".join(words))):
         raise ConfigError(where, f"must be days, times or both, got {text!r}", _REMEDY)
     hours_minutes = tuple(int(number) for number in match.groups())
     begin, end = (60 * h + m for h, m in (hours_minutes[:2], hours_minutes[2:]))

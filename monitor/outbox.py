@@ -36,14 +36,15 @@ MOST_CLIP_BYTES = 64 << 20
 class Message:
     """An event to be told.
 
-    captured_unix_s: wall clock at media time ``event.time_s``. shown: what is to be seen, at its start. clip_suffix: of the
-    clip that is to come; empty where none is. clip: that clip, finished, whose media time is ``lead_s`` behind the event's.
-    quiet: nothing is to be told, only the clip to be kept, since the event goes on.
+    captured_unix_s: wall clock at media time ``event.time_s``. muted: wakes nobody. shown: what is to be seen, at its
+    start. clip_suffix: of the clip that is to come; empty where none is. clip: that clip, finished, whose media time is
+    ``lead_s`` behind the event's. quiet: nothing is to be told, only the clip to be kept, since the event goes on.
     """
 
     event: Event
     model: Model
     captured_unix_s: float
+    muted: bool = False
     shown: Explanation | None = None
     clip_suffix: str = ""
     clip: Take | None = None
@@ -161,6 +162,7 @@ class Outbox:
             model=message.model,
             capture_time=CaptureTime(message.captured_unix_s, "wallclock"),
             evidence=evidence,
+            muted=message.muted,
         )
 
     def _send(self, ready: Alert) -> None:

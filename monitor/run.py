@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -25,10 +25,12 @@ from monitor.config import CameraConfig
 from monitor.events import SILENT, Event, Phase, Verdict
 from monitor.explain import Explanation, Sight
 from monitor.live import LiveCamera, Status
+from monitor.mute import NEVER, Mute, Muting
 from monitor.outbox import Message
 from monitor.pipeline import BATCH, Stream
 from monitor.report_words import label
 from monitor.run_screen import Row
+from monitor.settings import rules
 from monitor.unscored import Unscored
 from monitor.witness import Witness
 
@@ -51,7 +53,7 @@ class Display(Protocol):
 
     every_s: float
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, *, muted: bool = False) -> None:
         """Show an event."""
 
     def log(self, text: str) -> None:
@@ -98,6 +100,7 @@ class Watch:
 
     Its media time counts from when the watch began, so that a camera that is silent from the start has a
     time line too. arrived: set at each new frame. witness: gathers what is to be seen of events, if anybody wants it.
+    mute: when nobody is to be woken.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Watch:
         arrived: threading.Event,
         decoding: Decoding = ON_PROCESSOR,
         witness: Witness | None = None,
+        mute: Mute = NEVER,
     ) -> None:
         self.witness = witness
         self._sight: Sight | None = None
@@ -118,7 +122,8 @@ class Watch:
         self._newest: Frame | None = None
         self._judged = False
         self.lead_s = 0.0
-        self._stream = Stream(config.name, loaded.bundle)
+        self._stream = Stream(config.name, loaded.bundle, rules=rules("", config))
+        self.muting = Muting(mute)
         self._unscored = Unscored()
         self._started_s = time.monotonic()
         self.live = LiveCamera(
@@ -186,6 +191,14 @@ class Watch:
             self._stream.detector.no_frames(since_s + age_s, since_s, self.limit_s, linked=linked)
         )
 
+    def unmute(self, unix_s: float) -> Event | None:
+        """The event that goes on though it was muted and its window is over, as it stands now; given out once."""
+        event = self.muting.due(unix_s)
+        if event is None:
+            return None
+        now_s = max(event.time_s + 1e-3, self._last_media_s + self.live.state.age_s)
+        return replace(event, phase=Phase.UPDATE, time_s=now_s)
+
     def finish(self) -> tuple[Event, ...]:
         """End what is still open, since nobody watches any more."""
         media_s = self._last_media_s + (self.live.state.age_s if self.silent else 0.0)
@@ -247,7 +260,8 @@ class Daemon:
     """Watches many cameras until told to stop.
 
     watches, arrived: the cameras, and the event that all their readers set. batch_wait_s, batch: how long a frame may
-    wait for those of other cameras, and how many are scored in one call at most.
+    wait for those of other cameras, and how many are scored in one call at most. unix_s: the wall clock, for what is
+    said of alerts and for mute windows.
     """
 
     def __init__(
@@ -259,9 +273,10 @@ class Daemon:
         *,
         batch_wait_s: float = 0.0,
         batch: int = BATCH,
+        unix_s: Callable[[], float] = time.time,
     ) -> None:
         self._watches, self._arrived = watches, arrived
-        self._deliveries, self._display = deliveries, display
+        self._deliveries, self._display, self._unix_s = deliveries, display, unix_s
         now_s = time.monotonic()
         longest_s = max(watch.limit_s for watch in watches)
         self._alertness = Alertness(now_s, max(EXCUSE_EVERY_S, 2 * longest_s))
@@ -317,6 +332,10 @@ class Daemon:
         now_s = time.monotonic()
         for watch in self._watches:
             self._tell(watch, watch.listen(now_s, self._alertness.awake_s), now_s)
+            untold = watch.unmute(self._unix_s())
+            if untold is not None:
+                self._display.event(replace(untold, phase=Phase.START))
+                self._deliveries.put(Message(untold, watch.model, self._unix_s()))
         silent_s = [watch.silent_since_s for watch in self._watches if watch.silent]
         if len(self._watches) < 2 or len(silent_s) < len(self._watches):
             self._suspected = False
@@ -339,14 +358,15 @@ class Daemon:
     def _tell(self, watch: Watch, events: Iterable[Event], moment_s: float) -> None:
         """Show and deliver; ``moment_s`` is when the events' newest frame came, on the monotonic clock."""
         for event in events:
-            now_s, witness = time.monotonic(), watch.witness
-            message = Message(event, watch.model, time.time() - (now_s - moment_s))
+            now_s, now_unix_s, witness = time.monotonic(), self._unix_s(), watch.witness
+            muted = watch.muting.take(event, now_unix_s)
+            message = Message(event, watch.model, now_unix_s - (now_s - moment_s), muted)
             if event.phase == Phase.START:
                 shown = watch.begin(event, now_s)
                 message = replace(message, shown=shown, clip_suffix=witness.clip_suffix if witness else "")
             elif event.phase == Phase.END and witness is not None:
                 message = replace(message, clip=witness.finish(), lead_s=watch.lead_s)
-            self._display.event(event)
+            self._display.event(event, muted=muted)
             self._deliveries.put(message)
 
     def _cut(self) -> None:
@@ -357,7 +377,7 @@ class Daemon:
                 continue
             clip = watch.witness.finish()
             self._deliveries.put(
-                Message(watch.open, watch.model, time.time(), clip=clip, lead_s=watch.lead_s, quiet=True)
+                Message(watch.open, watch.model, self._unix_s(), clip=clip, lead_s=watch.lead_s, quiet=True)
             )
 
     def _close(self) -> None:

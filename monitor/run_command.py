@@ -19,8 +19,9 @@ from engines.bundle import open_bundle
 from engines.console import console
 from engines.decoding import Decoding, decoding
 from engines.engine import Precision
-from engines.errors import BundleError, EngineError, InputError, OutputError, masked
+from engines.errors import BundleError, CalibrationError, EngineError, InputError, OutputError, masked
 from engines.opening import open_engine
+from engines.regions import parse_regions
 from monitor.config import Config, check_folders, load_config
 from monitor.evidence import EvidenceFolder
 from monitor.explain import Explainer
@@ -29,6 +30,7 @@ from monitor.outbox import Outbox
 from monitor.pictures import EVIDENCE_PX, STILL_PX
 from monitor.run import Daemon, Loaded, Watch
 from monitor.run_screen import aligned, screen
+from monitor.settings import mute, rules, told
 from monitor.signals import stop_on_signal
 from monitor.witness import Wanted, Witness
 
@@ -61,12 +63,13 @@ def run(
             loaded, backend=backend or loaded.backend, precision=precision or loaded.precision
         )
         models = load_models(config, loaded, unverified=unverified)
+        notes = check_rules(config, loaded, models)
         decoders = choose_decoders(config, loaded)
         if check:
             _check_journal(config, loaded)
-            typer.echo(_summary(config, loaded))
+            typer.echo("\n".join((_summary(config, loaded), *notes)))
         else:
-            watch(loaded, models, decoders, stop)
+            watch(loaded, models, decoders, stop, notes)
             _leave()
 
 
@@ -91,6 +94,27 @@ def load_models(path: Path, config: Config, *, unverified: bool = False) -> list
     return [opened[camera.bundle.resolve()] for camera in config.camera if camera.bundle is not None]
 
 
+def check_rules(path: Path, config: Config, models: Sequence[Loaded]) -> tuple[str, ...]:
+    """What is to be said of the cameras' rules; errors, where a bundle does not support them, name the file and the
+    key."""
+    notes = []
+    for index, (camera, model) in enumerate(zip(config.camera, models, strict=True)):
+        where, taught = f"{path}: camera[{index}]", model.bundle.ignored
+        wanted = rules("", camera)
+        try:
+            wanted.calibration(model.bundle.calibration)
+        except CalibrationError as error:
+            raise CalibrationError(f"{where}.{error.where}", error.problem, error.remedy) from error
+        both = parse_regions(f"{where}.ignore", taught.joined(wanted.ignored).shapes)
+        if both != taught:
+            notes.append(
+                f"{camera.name}: ignores {100 * both.share:.0f} % of the picture, {model.bundle.path.name} was taught with "
+                f"{100 * taught.share:.0f} % ignored, so its thresholds are not this camera's; "
+                "sightline calibrate --ignore moves them"
+            )
+    return tuple(notes)
+
+
 def choose_decoders(path: Path, config: Config) -> list[Decoding]:
     """Settle where each camera is decoded; errors name the file and the key."""
     decoders = []
@@ -103,9 +127,14 @@ def choose_decoders(path: Path, config: Config) -> list[Decoding]:
 
 
 def watch(
-    config: Config, models: Sequence[Loaded], decoders: Sequence[Decoding], stop: threading.Event
+    config: Config,
+    models: Sequence[Loaded],
+    decoders: Sequence[Decoding],
+    stop: threading.Event,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Watch the cameras of ``config``, ``models`` and ``decoders`` being theirs in order, until ``stop`` is set."""
+    """Watch the cameras of ``config``, ``models`` and ``decoders`` being theirs in order, until ``stop`` is set. notes:
+    to be said at the beginning."""
     with ExitStack() as stack:
         display = stack.enter_context(screen())
         session = f"{int(time.time()):x}-{uuid.uuid4().hex[:8]}"
@@ -124,12 +153,13 @@ def watch(
             stack.callback(engine.close)
         arrived = threading.Event()
         watches, explainers = [], _explainers(config, models)
-        for reason in dict.fromkeys(decoder.reason for decoder in decoders if decoder.reason):
-            display.log(reason)
+        for line in dict.fromkeys((*(d.reason for d in decoders if d.reason), *notes)):
+            display.log(line)
         for camera, model, decoder in zip(config.camera, models, decoders, strict=True):
             explainer = explainers.get(id(model))
             witness = None if explainer is None else Witness(explainer, _wanted(config))
-            watches.append(Watch(camera, model, arrived, decoder, witness))
+            windows = mute("", camera, config.zone)
+            watches.append(Watch(camera, model, arrived, decoder, witness, windows))
             stack.callback(watches[-1].live.close, 0.0)
         where = f", publishing on {outbox.endpoint}" if outbox.endpoint else ""
         cameras = f"{len(watches)} camera{'s' * (len(watches) != 1)}"
@@ -186,6 +216,7 @@ def _summary(path: Path, config: Config) -> str:
         ("publish", config.publish or "nothing"),
         _kept(config),
     ]
+    facts += [(camera.name, told(camera)) for camera in config.camera if told(camera)]
     return f"{path}: all right\n\n{aligned(rows)}\n\n{aligned(facts)}"
 
 

@@ -58,9 +58,10 @@ class Screen:
         self._shown_s = time.monotonic()
         self.every_s = TABLE_EVERY_S if live is not None else PLAIN_EVERY_S
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, *, muted: bool = False) -> None:
         if event.phase != Phase.UPDATE:
-            self._print(f"[bold]{escape(event.stream)}[/]  {event_line(event)}")
+            mark = "  [dim]muted[/]" if muted else ""
+            self._print(f"[bold]{escape(event.stream)}[/]  {event_line(event)}{mark}")
 
     def say(self, text: str) -> None:
         self._print(escape(text))

@@ -91,6 +91,7 @@ def line(alert: Alert) -> Text:
     text.append("" if data.t_end is None else f"  ended {data.t_end:.2f} s")
     text.append(f"  {_printable(data.level)}", style)
     text.append(f"  {_printable(reason(data))}", "dim")
+    text.append("  muted" if data.muted else "", "dim")
     return text
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from engines.errors import BundleError, ConfigError, OutputError, SightlineError
+from engines.health.fault import Fault
 from monitor.config import load_config
+from monitor.rules import Rules
 from monitor.run_command import run
+from monitor.settings import rules
 
 ROOT = Path(__file__).parent.parent
 TOP = 'bundle = "highway.bundle"\njournal = "alerts.journal"\n'
@@ -119,6 +122,42 @@ def check(folder: Path, text: str | bytes) -> str:
         pytest.param(
             TOP + 'publish = "tcp://127.0.0.1:65535"\n' + CAMERA, "8: publish: must have a port", "", id="last-port"
         ),
+        pytest.param(TOP + CAMERA + "ignore = [0, 0.85, 1, 1]", "8: camera[0].ignore[0]: must be a list", "[[0, 0.85", id="one-region"),
+        pytest.param(TOP + CAMERA + 'ignore = [["a"]]', "8: camera[0].ignore[0][0]: must be a number, got a string", "", id="region-type"),
+        pytest.param(
+            TOP + CAMERA + "ignore = [[0, 612, 1280, 720]]", "8: camera[0].ignore[0]: must lie in the picture",
+            "612; divide pixels", id="region-outside",
+        ),
+        pytest.param(
+            TOP + CAMERA + "ignore = [[0, 0, 1, 0.5], [0, 0.4, 1, 1]]", "8: camera[0].ignore: must leave something to watch",
+            "100 %", id="region-all",
+        ),
+        pytest.param('mute = "Sun"\n' + TOP + CAMERA, "8: mute: must be a list", '["Mon-Fri', id="mute-type"),
+        pytest.param('mute = ["Sun", "Som"]\n' + TOP + CAMERA, "8: mute[1]: must name days", "'Som'", id="mute-top"),
+        pytest.param(TOP + CAMERA + 'mute = ["9-17"]', "8: camera[0].mute[0]: must be days, times or both", "9-17", id="mute"),
+        pytest.param('timezone = "Mars"\n' + TOP + CAMERA, "8: timezone: must be a time zone", "'Mars'", id="zone"),
+        pytest.param(
+            TOP + CAMERA + "false_alarms_per_hour = 0", "8: camera[0].false_alarms_per_hour: must be > 0 an hour", "", id="no-budget",
+        ),
+        pytest.param(
+            TOP + CAMERA + "false_alarms_per_hour = 0.001", "6: camera[0].false_alarms_per_hour: a budget of 0.001", "support", id="budget",
+        ),
+        pytest.param(
+            TOP + CAMERA + "[camera.left_domain]\nhold_s = 0.5", "6: camera[0].left_domain.hold_s: must be 2 s or more, got 0.5",
+            "promised", id="hold",
+        ),
+        pytest.param(
+            TOP + CAMERA + "[camera.left_domain]\nhold = 3", "8: camera[0].left_domain.hold: must be a known key",
+            "mean hold_s?", id="hold-typo",
+        ),
+        pytest.param(
+            TOP + CAMERA + '[camera.camera_fault]\nignore_modes = ["blurr"]',
+            "8: camera[0].camera_fault.ignore_modes[0]: must be a fault", "mean blur", id="mode-typo",
+        ),
+        pytest.param(
+            TOP + '[camera_fault]\nignore_modes = ["no_frames"]\n' + CAMERA,
+            "8: camera_fault.ignore_modes[0]: must be a fault of pictures; no_frames is always told", "no_frames_after_s", id="mode-always",
+        ),
         pytest.param(
             TOP.replace("alerts.journal", "highway.bundle") + CAMERA, "7: journal: must be a file", "", id="journal-folder"
         ),
@@ -162,6 +201,23 @@ def test_paths_are_relative_to_the_file(folder: Path, monkeypatch: pytest.Monkey
     assert config.snapshots == Path("/var/shots")
     assert config.camera[0].url == f"loop:{folder}/drive.mp4"
     assert config.camera[0].bundle == folder / "../b"
+
+
+def test_a_camera_takes_from_the_top_what_it_does_not_say_itself(folder: Path) -> None:
+    (folder / "cameras.toml").write_text(
+        TOP + 'false_alarms_per_hour = 90\nmute = ["Sun"]\n[left_domain]\nhold_s = 5\nenabled = false\n'
+        '[camera_fault]\nignore_modes = ["blur"]\nhold_s = 1\n'
+        + CAMERA
+        + CAMERA.replace("front", "rear")
+        + "mute = []\nfalse_alarms_per_hour = 80\n[camera.left_domain]\nenabled = true\n"
+        "[camera.camera_fault]\nignore_modes = []\n"
+    )
+    front, rear = load_config(folder / "cameras.toml").camera
+    assert rules("", front) == Rules(
+        false_alarms_per_hour=90.0, domain_hold_s=5.0, domain_told=False, fault_hold_s=1.0, silenced=frozenset({Fault.BLUR})
+    )  # fmt: skip
+    assert rules("", rear) == Rules(false_alarms_per_hour=80.0, domain_hold_s=5.0, fault_hold_s=1.0)
+    assert (front.mute, rear.mute) == (("Sun",), ())
 
 
 def test_a_missing_config_is_one_line(tmp_path: Path) -> None:

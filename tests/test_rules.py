@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engines.onnx_runtime import OnnxRuntimeEngine
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import CalibrationError
 from engines.footage import Recording, find_drives
 from engines.health import Health, Suspicion
 from engines.health.fault import Fault
-from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.regions import Regions
 from engines.rendered import Segment, render, write_video
 from monitor.events import Event, Phase, Verdict

@@ -13,18 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import cv2
 import pytest
+from engines.scripted import ScriptedEngine
 
 from engines.bundle import open_bundle
 from engines.rendered import Segment, render, write_video
-from engines.scripted import ScriptedEngine
 from monitor.alerts import Alert, decode
 from monitor.config import CameraConfig
-from monitor.events import Event
+from monitor.events import Event, Phase
+from monitor.mute import parse_mute
 from monitor.outbox import Message
 from monitor.run import EXCUSE_EVERY_S, Alertness, Loaded, Queue, Watch
 from monitor.run import Daemon as DaemonLoop
@@ -108,7 +111,7 @@ class Shown:
     def put(self, message: Message) -> None:
         self.messages.append(message)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, *, muted: bool = False) -> None:
         self.events.append(event)
 
     def log(self, text: str) -> None:
@@ -197,6 +200,86 @@ def test_a_blackout_is_told_once_with_its_picture_while_dead_cameras_disturb_nob
     ]
     assert len(faults) == len(set(faults)) == 4
     assert "suspect this host" not in running.errors.read_text()
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered drive through a city."""
+    path = tmp_path_factory.mktemp("city") / "city.mp4"
+    write_video(path, (image for _, _, image in render((Segment("city", 8.0),), 4, (320, 180), 10.0)), 10.0)
+    return path
+
+
+def test_each_camera_has_its_own_rules_for_faults(daemon: Daemon, blackout: Path) -> None:
+    url = f"loop:{blackout}"
+    cameras = camera("plain", url) + camera("night", url, 'mute = ["00:00-24:00"]')
+    cameras += camera("held", url, "[camera.camera_fault]\nhold_s = 1.2")
+    cameras += camera("deaf", url, '[camera.camera_fault]\nignore_modes = ["black"]')
+    running = daemon(cameras, 'timezone = "Europe/Berlin"\n[camera_fault]\nignore_modes = ["freeze"]')
+    plain, held = (running.told(name, "black", "start").data for name in ("plain", "held"))
+    assert plain.t_detect - plain.t_onset == pytest.approx(0.5, abs=0.25)
+    assert held.t_detect - held.t_onset == pytest.approx(1.2, abs=0.25)
+    assert not plain.muted
+    assert running.told("night", "black", "start").data.muted
+    assert running.told("night", "black", "end").data.muted
+    running.told("plain", "black", "end")
+    assert running.end()[0] == 0
+    modes = {(a.data.camera, a.data.mode) for a in running.journalled() if a.data.kind == "camera_fault"}
+    assert modes.isdisjoint({("deaf", "black"), ("deaf", "freeze"), ("plain", "freeze")})
+    assert {a.data.muted for a in running.journalled() if a.data.camera == "night"} == {True}
+
+
+def test_each_camera_has_its_own_rules_for_its_domain(
+    daemon: Daemon, city: Path, rendered_bundle: Path
+) -> None:
+    url, learnt = f"loop:{city}", open_bundle(rendered_bundle).calibration
+    cameras = camera("plain", url) + camera("held", url, "[camera.left_domain]\nhold_s = 4")
+    cameras += camera("loose", url, f"false_alarms_per_hour = {3 * learnt.false_alarms_per_hour:g}")
+    cameras += camera("deaf", url, "[camera.left_domain]\nenabled = false")
+    cameras += camera("part", url, "ignore = [[0.55, 0.03, 0.97, 0.17], [0, 0.9, 0.5, 1, 0, 1]]")
+    running = daemon(cameras)
+    told = {name: running.told(name, "", "start").data for name in ("plain", "held", "loose", "part")}
+    assert {data.kind for data in told.values()} == {"left_domain"}
+    assert told["plain"].t_detect == pytest.approx(2.0, abs=0.7)
+    assert told["held"].t_detect == pytest.approx(4.0, abs=0.7)
+    thresholds = {name: (data.channel, data.threshold) for name, data in told.items()}
+    assert thresholds["plain"] == ("domain", learnt.channel("domain").threshold)
+    assert thresholds["loose"][0] == "domain"
+    assert thresholds["loose"][1] is not None
+    assert thresholds["loose"][1] < learnt.channel("domain").threshold
+    assert told["part"].score != told["plain"].score
+    assert running.end()[0] == 0
+    assert "deaf" not in {a.data.camera for a in running.journalled() if a.data.kind == "left_domain"}
+    note = "part: ignores 9 % of the picture, highway.bundle was taught with 0 % ignored"
+    assert note in running.errors.read_text()
+
+
+def test_what_goes_on_is_told_when_its_mute_window_is_over(rendered_bundle: Path) -> None:
+    """The wall clock stands at five to six until the event is journalled, and then at six."""
+    bundle = open_bundle(rendered_bundle)
+    engine = ScriptedEngine((96, 144), len(bundle.density.within), lambda frame: 1e6)
+    config = CameraConfig(name="front", url="lavfi:testsrc2=size=320x180:rate=10", startup_grace_s=5.0)
+    night = parse_mute("mute", ["22:00-06:00"], ZoneInfo("UTC"))
+    arrived, stop, shown = threading.Event(), threading.Event(), Shown()
+    watch = Watch(config, Loaded(bundle, engine), arrived, mute=night)
+    clock_s = [datetime(2026, 11, 3, 5, 55, tzinfo=UTC).timestamp()]
+    daemon = DaemonLoop([watch], arrived, shown, shown, unix_s=lambda: clock_s[0])
+    thread = threading.Thread(target=daemon.run, args=(stop,))
+    thread.start()
+    try:
+        (start,) = until(lambda: shown.messages[:1])
+        assert start.muted
+        clock_s[0] += 300.0
+        until(lambda: len(shown.messages) >= 2)
+    finally:
+        stop.set()
+        thread.join(10.0)
+    start, told, *_, end = shown.messages
+    assert (told.event.number, told.event.phase, told.muted) == (start.event.number, Phase.UPDATE, False)
+    assert told.event.time_s > start.event.time_s
+    assert told.captured_unix_s == clock_s[0]
+    assert (end.event.phase, end.muted) == (Phase.END, False)
+    assert [m.muted for m in shown.messages].count(True) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
