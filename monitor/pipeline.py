@@ -54,8 +54,9 @@ class Stream:
         listens for that. rules: of this camera; CalibrationError where the bundle does not support them."""
         self.name, self._silent_after_s, self._rules = name, silent_after_s, rules
         self._last_s: float | None = None
-        self._inpainting = Inpainting(bundle.ignored.joined(rules.ignored))
-        self._health = HealthChecks(bundle.calibration.health)
+        ignored = bundle.ignored.joined(rules.ignored)
+        self._inpainting = Inpainting(ignored)
+        self._health = HealthChecks(bundle.calibration.health, ignored)
         self.detector = Detector(
             name,
             rules.calibration(bundle.calibration),

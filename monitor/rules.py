@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from engines.decision import Calibration, budgeted
+from engines.decision import Calibration, Channel, budgeted
 from engines.errors import CalibrationError
 from engines.health import Health
 from engines.health.fault import Fault
@@ -58,13 +58,13 @@ class Rules:
                 )
             held = msgspec.structs.replace(found.rule, confirm_s=self.domain_hold_s)
             found = msgspec.structs.replace(found, rule=held)
-        if not self.domain_told:
-            deaf = tuple(
-                msgspec.structs.replace(c, threshold=math.inf) if c.name in SCENE_CHANNELS else c
-                for c in found.channels
-            )
-            found = msgspec.structs.replace(found, channels=deaf)
-        return found
+        return msgspec.structs.replace(found, channels=tuple(map(self._told, found.channels)))
+
+    def _told(self, channel: Channel) -> Channel:
+        """The channel, out of reach if nobody wants to know what it says."""
+        scene = channel.name in SCENE_CHANNELS and not self.domain_told
+        broken = channel.name == "corruption" and Fault.CORRUPTED in self.silenced
+        return msgspec.structs.replace(channel, threshold=math.inf) if scene or broken else channel
 
     def heard(self, health: Health) -> Health:
         """What the detector gets to hear of a frame: a silenced suspicion neither alarms nor holds up anything."""

@@ -77,7 +77,7 @@ def encode_drive(
     """Decode one drive, look at the health of every frame, and encode at most one per ``every_s``; keep up to
     ``samples`` pictures. ignored: what neither gets to see."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
-    random, checks = np.random.default_rng(0), HealthChecks()
+    random, checks = np.random.default_rng(0), HealthChecks(ignored=ignored)
     watched_s: list[float] = []
     health: list[NDArray[np.float32]] = []
 
