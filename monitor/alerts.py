@@ -15,12 +15,15 @@ from urllib.parse import quote
 import msgspec
 
 from engines.health import MODES
-from monitor.events import Event
+from monitor.drift import Proposal
+from monitor.events import Event, Level
 from monitor.verdict import level
 
 TOPIC_ROOT = "alert/"
 TYPE = "sightline.alert"
 SCHEMA = "urn:sightline:alert:1"
+DRIFT, NOTICE = "drift", "notice"
+"""Kind and phase of what is no event: a proposal to calibrate anew. It has no end."""
 
 
 class Basis(StrEnum):
@@ -97,6 +100,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     budget_per_hour: the false alarms that all calibrated channels together may raise; None for what is certain.
     runner_up: what else it might have been.
     muted: whether nobody is to be woken by this message, since the event began in a mute window that is not over.
+    advice: what to do, where there is something.
     """
 
     event_id: str
@@ -123,6 +127,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     runner_up: RunnerUp | None = None
     evidence: Evidence | None = None
     muted: bool = False
+    advice: str = ""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +232,45 @@ def _runner_up(event: Event) -> RunnerUp | None:
     if other is None:
         return None
     return RunnerUp(other.kind.value, str(other.mode), other.channel, float(other.closeness))
+
+
+def proposal_alert(
+    proposal: Proposal,
+    bundle: str,
+    *,
+    source: str,
+    session: str,
+    model: Model,
+    capture_time: CaptureTime = CaptureTime(),
+    muted: bool = False,
+) -> Alert:
+    """Return the one alert that tells ``proposal``, of kind ``drift`` and phase ``notice``; ``bundle``: its name, for the
+    advice. The rest as for ``alert``."""
+    event_id = f"{session}/{proposal.stream}/{DRIFT}-{proposal.number}"
+    data = Data(
+        event_id=event_id,
+        phase=NOTICE,
+        kind=DRIFT,
+        mode="",
+        level=Level.INFO.value,
+        camera=proposal.stream,
+        t=float(proposal.time_s),
+        t_onset=float(proposal.since_s),
+        t_detect=float(proposal.time_s),
+        t_end=None,
+        t_peak=float(proposal.time_s),
+        capture_time=capture_time,
+        channel=proposal.channel,
+        score=_finite(proposal.level),
+        threshold=_finite(proposal.threshold),
+        peak=_finite(proposal.level),
+        model=model,
+        unit=proposal.unit,
+        muted=muted,
+        advice=proposal.line(bundle),
+    )
+    identity = f"{event_id}/{NOTICE}"
+    return Alert(id=identity, source=source, time=_rfc3339(capture_time.value), data=data)
 
 
 def _finite(value: float) -> float | None:

@@ -34,9 +34,11 @@ class Phase(StrEnum):
 
 
 class Level(StrEnum):
-    """How bad it is at the moment of the message; ``STALE`` means that nobody knows."""
+    """How bad it is at the moment of the message; ``INFO`` asks for nothing now; ``STALE`` means that nobody
+    knows."""
 
     OK = "OK"
+    INFO = "INFO"
     WARN = "WARN"
     ERROR = "ERROR"
     STALE = "STALE"

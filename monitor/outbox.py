@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 
 from engines.errors import EndpointError, InputError, OutputError, SightlineError
-from monitor.alerts import Alert, CaptureTime, Evidence, Model, alert, encode, numbered, topic
+from monitor.alerts import Alert, CaptureTime, Evidence, Model, alert, encode, numbered, proposal_alert, topic
+from monitor.drift import Proposal
 from monitor.events import Event, Phase
 from monitor.evidence import CLIP, EvidenceFolder, make_folder, without_clip
 from monitor.explain import Explanation
@@ -34,14 +35,15 @@ MOST_CLIP_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event to be told.
+    """An event, or a proposal, to be told.
 
     captured_unix_s: wall clock at media time ``event.time_s``. muted: wakes nobody. shown: what is to be seen, at its
     start. clip_suffix: of the clip that is to come; empty where none is. clip: that clip, finished, whose media time is
     ``lead_s`` behind the event's. quiet: nothing is to be told, only the clip to be kept, since the event goes on.
+    bundle: its name, for the advice of a proposal.
     """
 
-    event: Event
+    event: Event | Proposal
     model: Model
     captured_unix_s: float
     muted: bool = False
@@ -50,6 +52,7 @@ class Message:
     clip: Take | None = None
     lead_s: float = 0.0
     quiet: bool = False
+    bundle: str = ""
 
 
 class Outbox:
@@ -155,12 +158,18 @@ class Outbox:
             return True
 
     def _composed(self, message: Message, evidence: Evidence | None) -> Alert:
+        captured = CaptureTime(message.captured_unix_s, "wallclock")
+        if isinstance(message.event, Proposal):
+            return proposal_alert(
+                message.event, message.bundle, source=SOURCE, session=self._session, model=message.model,
+                capture_time=captured, muted=message.muted,
+            )  # fmt: skip
         return alert(
             message.event,
             source=SOURCE,
             session=self._session,
             model=message.model,
-            capture_time=CaptureTime(message.captured_unix_s, "wallclock"),
+            capture_time=captured,
             evidence=evidence,
             muted=message.muted,
         )
@@ -199,6 +208,8 @@ class Outbox:
         """Write what is to be seen of an event, and return what there is of it by now."""
         if self._evidence is None:
             return self._keep_snapshot(message)
+        if isinstance(message.event, Proposal):
+            return None
         folder, event, shown, clip = self._evidence, message.event, message.shown, message.clip
         name = f"{event.stream}-{self._session}-{event.number:06d}"
         kept = self._kept.pop(name, None)

@@ -17,6 +17,7 @@ from engines.health import Health, HealthChecks
 from engines.inpainting import Inpainting
 from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
+from monitor.drift import Drift, Proposal
 from monitor.events import Event, Phase, Verdict
 from monitor.rules import AS_TAUGHT, Rules
 
@@ -30,7 +31,7 @@ SILENT_AFTER_S = 3.0
 @dataclass(frozen=True, slots=True, eq=False)
 class Watched:
     """One frame with all that was found out about it. Scores in nats; residual a length. scored: whether they are
-    finite. heat: h × w, latent: d, as the engine gave them."""
+    finite. heat: h × w, latent: d, as the engine gave them. proposal: to calibrate anew, hardly ever."""
 
     frame: Frame
     surprise: float
@@ -42,6 +43,7 @@ class Watched:
     scored: bool
     heat: NDArray[np.floating]
     latent: NDArray[np.floating]
+    proposal: Proposal | None = None
 
 
 class Stream:
@@ -56,13 +58,10 @@ class Stream:
         self._last_s: float | None = None
         ignored = bundle.ignored.joined(rules.ignored)
         self._inpainting = Inpainting(ignored)
-        self._health = HealthChecks(bundle.calibration.health, ignored)
-        self.detector = Detector(
-            name,
-            rules.calibration(bundle.calibration),
-            bundle.density.within,
-            units(bundle.density.normal),
-        )
+        calibration, in_units = rules.calibration(bundle.calibration), units(bundle.density.normal)
+        self._health = HealthChecks(calibration.health, ignored)
+        self.detector = Detector(name, calibration, bundle.density.within, in_units)
+        self._drift = Drift(name, calibration, in_units)
 
     def image(self, frame: Frame) -> Image:
         """What the engine is to score of ``frame``: all but the ignored regions."""
@@ -81,9 +80,12 @@ class Stream:
                 self._health.new_scene()
             elif event.phase == Phase.START:
                 self._health.forget_waiting()
+        quiet = self.detector.quiet and sample.scored
+        proposal = self._drift.update(frame.time_s, judged.levels, quiet=quiet)
         judged = replace(judged, events=silence + judged.events)
         return Watched(
-            frame, surprise, background, residual, damage, health, judged, sample.scored, scores.heat[row], scores.latent[row]
+            frame, surprise, background, residual, damage, health, judged, sample.scored, scores.heat[row], scores.latent[row],
+            proposal,
         )  # fmt: skip
 
     def _silence(self, time_s: float) -> tuple[Event, ...]:

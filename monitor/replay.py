@@ -20,6 +20,7 @@ from monitor.events import SILENT, Event, Phase, Verdict
 from monitor.explain import Explainer, Explanation, Sight
 from monitor.pictures import Album
 from monitor.pipeline import SILENT_AFTER_S, Stream, Watched, watch
+from monitor.rules import AS_TAUGHT, Rules
 from monitor.unscored import Unscored
 
 
@@ -91,11 +92,13 @@ def replay(
     images_per_second: float | None = None,
     batch: int,
     decoding: Decoding = ON_PROCESSOR,
+    rules: Rules = AS_TAUGHT,
+    silent_after_s: float = SILENT_AFTER_S,
 ) -> Recording:
     """Watch one drive from its first to its last frame; returns the recording, whose notes tell of damage and
-    of frames that could not be scored."""
+    of frames that could not be scored. rules, silent_after_s: as for ``monitor.pipeline.Stream``."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second, decoding=decoding)
-    stream, unscored = Stream(drive.name, bundle, SILENT_AFTER_S), Unscored()
+    stream, unscored = Stream(drive.name, bundle, silent_after_s, rules), Unscored()
     frames: Iterable[Frame] = _paced(recording) if realtime else recording
     for watched in watch(frames, engine, stream, 1 if realtime else batch):
         unscored.note(watched)

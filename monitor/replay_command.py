@@ -6,7 +6,9 @@ import math
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Annotated
@@ -19,9 +21,12 @@ from engines.bundle import Bundle, open_bundle
 from engines.console import console, progress
 from engines.decoding import Decode, Decoding, decoding
 from engines.engine import Engine, Precision
+from engines.errors import ConfigError, did_you_mean
 from engines.footage import IMAGES_PER_SECOND, Drive, Recording, find_drives
 from engines.opening import open_engine
-from monitor.alerts import Model, alert
+from engines.regions import parse_regions, regions_from_text
+from monitor.alerts import Model, alert, proposal_alert
+from monitor.config import CameraConfig, load_config
 from monitor.drive_evidence import DriveEvidence
 from monitor.events import Event, Level, Phase
 from monitor.evidence import EvidenceFolder, make_folder
@@ -29,19 +34,25 @@ from monitor.explain import Explainer
 from monitor.journal import Journal
 from monitor.output import ScoreFile, check_outputs, whole_file
 from monitor.pictures import EVIDENCE_PX, STILL_PX
-from monitor.pipeline import BATCH, Watched
+from monitor.pipeline import BATCH, SILENT_AFTER_S, Watched
 from monitor.publisher import Publisher
 from monitor.replay import Trace, replay
 from monitor.replay_report import write_replay_report
 from monitor.report_words import clock, label
+from monitor.rules import AS_TAUGHT, Rules
+from monitor.settings import rules
 from monitor.verdict import level
+
+SOURCE = "sightline/replay"
 
 
 def replay_command(
     paths: Annotated[
         list[Path], typer.Argument(help="Videos, folders of images, or folders of such.", metavar="PATH...")
     ],
-    bundle: Annotated[Path, typer.Option(help="The bundle to watch with.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle to watch with, if not that of the camera in --config.")
+    ] = None,
     scores: Annotated[Path | None, typer.Option(help="Write one row per frame (.csv or .parquet).")] = None,
     events: Annotated[Path | None, typer.Option(help="Write every event message as a JSON line.")] = None,
     report: Annotated[
@@ -67,6 +78,18 @@ def replay_command(
         str, typer.Option(help="What runs the bundle; auto: the fastest that is right.")
     ] = AUTO,
     precision: Annotated[Precision, typer.Option(help="What the encoder computes in.")] = Precision.FP32,
+    config: Annotated[
+        Path | None, typer.Option(help="Watch by the rules that sightline run takes from this file.")
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Whose rules of --config; needed where it names several cameras.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Region to ignore beside those of the bundle and the camera; as for fit.", metavar="REGION"
+        ),
+    ] = None,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Run an engine even if it differs from the reference.")
     ] = False,
@@ -79,11 +102,19 @@ def replay_command(
     """
     check_outputs(scores, events, report)
     decoder = decoding(decode)
+    own = None if config is None else _camera(config, camera)
+    if camera is not None and config is None:
+        raise typer.BadParameter("needs --config", param_hint="--camera")
+    bundle = bundle or (own.bundle if own is not None else None)
+    if bundle is None:
+        raise typer.BadParameter("must be given, or --config", param_hint="--bundle")
     opened = open_bundle(bundle)
+    wanted = _rules(opened, rules(f"{config}: ", own) if own is not None else AS_TAUGHT, ignore or [])
     drives = find_drives(paths)
     engine = open_engine(opened, backend, precision, unverified=unverified, say=console().print)
     with ExitStack() as stack:
-        run = _Run(opened, engine, fps, realtime, batch, decoding=decoder)
+        run = _Run(opened, engine, fps, realtime, batch, decoding=decoder, rules=wanted)
+        run.silent_after_s = SILENT_AFTER_S if own is None else own.no_frames_after_s
         if report is not None or evidence is not None:
             # A report that is alone has its clips inside it.
             place = evidence or Path(stack.enter_context(TemporaryDirectory(prefix="sightline-")))
@@ -119,9 +150,11 @@ class _Run:
         batch: int,
         *,
         decoding: Decoding,
+        rules: Rules,
     ) -> None:
         self.bundle, self.engine, self.fps, self.realtime, self.batch = bundle, engine, fps, realtime, batch
-        self.decoding = decoding
+        self.decoding, self.rules = decoding, rules
+        self.silent_after_s = SILENT_AFTER_S
         self.explainer: Explainer | None = None
         self.folder: EvidenceFolder | None = None
         self.keeps = False
@@ -146,6 +179,7 @@ class _Run:
 
             def on_frame(watched: Watched) -> None:
                 trace.add(watched)
+                self._proposal(trace, watched)
                 if self.score_file is not None:
                     self.score_file.write(watched)
                 if len(trace.times_s) % 16 == 0:
@@ -156,8 +190,9 @@ class _Run:
             recording = replay(
                 drive, self.bundle, self.engine, on_frame=on_frame, on_event=lambda e: self._event(trace, evidence, e),
                 realtime=self.realtime, images_per_second=self.fps, batch=self.batch, decoding=self.decoding,
+                rules=self.rules, silent_after_s=self.silent_after_s,
             )  # fmt: skip
-        trace.notes = tuple(recording.notes)
+        trace.notes += tuple(recording.notes)
         for note in recording.notes:
             self.say.print(f"  [yellow]note[/] {note}")
         if not trace.events:
@@ -183,11 +218,25 @@ class _Run:
             self.publisher.send(
                 alert(
                     event,
-                    source="sightline/replay",
+                    source=SOURCE,
                     session=self._session,
                     model=model,
                     evidence=kept if self.keeps else None,
                 )
+            )
+
+    def _proposal(self, trace: Trace, watched: Watched) -> None:
+        """Say what a frame proposes, hardly ever anything."""
+        if watched.proposal is None:
+            return
+        name = self.bundle.path.name
+        line = watched.proposal.line(name)
+        trace.notes += (line,)
+        self.say.print(f"  {clock(watched.proposal.time_s, True)}  [cyan]note[/]   {line}")
+        if self.publisher is not None:
+            model = Model(self.bundle.manifest.name, self.bundle.sha256)
+            self.publisher.send(
+                proposal_alert(watched.proposal, name, source=SOURCE, session=self._session, model=model)
             )
 
     def summarise(self) -> None:
@@ -197,6 +246,25 @@ class _Run:
             f"{self.events} event{'s' * (self.events != 1)} in {clock(self.media_s)} of footage; "
             f"{self.frames} frames at {rate:.0f} frames/s, {speed:.1f} × real time"
         )
+
+
+def _camera(path: Path, name: str | None) -> CameraConfig:
+    """The camera of a config whose rules count."""
+    cameras = load_config(path).camera
+    names = [camera.name for camera in cameras]
+    if name is None and len(cameras) > 1:
+        raise ConfigError(f"{path}: camera", f"must be chosen among {', '.join(names)}", "give --camera")
+    if name is not None and name not in names:
+        raise ConfigError(f"{path}: camera", f"must name {name!r}, does not", did_you_mean(name, names))
+    return cameras[0] if name is None else cameras[names.index(name)]
+
+
+def _rules(bundle: Bundle, rules: Rules, ignore: Sequence[str]) -> Rules:
+    """The rules with what ``--ignore`` adds; refused here, before the work, where the bundle does not support them."""
+    joined = rules.ignored.joined(regions_from_text("--ignore", ignore))
+    rules.calibration(bundle.calibration)
+    parse_regions("--ignore", bundle.ignored.joined(joined).shapes)
+    return replace(rules, ignored=joined)
 
 
 def event_line(event: Event) -> str:

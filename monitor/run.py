@@ -22,6 +22,7 @@ from engines.scores import Scores
 from monitor.alerts import Model
 from monitor.batcher import Batcher
 from monitor.config import CameraConfig
+from monitor.drift import Proposal
 from monitor.events import SILENT, Event, Phase, Verdict
 from monitor.explain import Explanation, Sight
 from monitor.live import LiveCamera, Status
@@ -118,6 +119,7 @@ class Watch:
         self.open: Event | None = None
         self.scored = 0
         self.notes: tuple[str, ...] = ()
+        self.proposal: Proposal | None = None
         self.silent_since_s = 0.0
         self._newest: Frame | None = None
         self._judged = False
@@ -174,7 +176,7 @@ class Watch:
         first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
         fallback = None if self._judged else self.live.fallback
         told = (first, fallback, self._unscored.note(watched))
-        self.notes = tuple(note for note in told if note is not None)
+        self.notes, self.proposal = tuple(note for note in told if note is not None), watched.proposal
         self._judged = True
         # A picture that was held up on its way may be older than the moment its absence was told.
         return self._follow(_not_before(event, event.detected_s) for event in watched.judged.events)
@@ -327,6 +329,7 @@ class Daemon:
             for note in watch.notes:
                 self._display.log(f"{watch.config.name}: {note}")
             self._tell(watch, events, frame.arrival_s)
+            self._propose(watch, frame.arrival_s)
 
     def _listen(self) -> None:
         now_s = time.monotonic()
@@ -379,6 +382,18 @@ class Daemon:
             self._deliveries.put(
                 Message(watch.open, watch.model, self._unix_s(), clip=clip, lead_s=watch.lead_s, quiet=True)
             )
+
+    def _propose(self, watch: Watch, moment_s: float) -> None:
+        """Show and deliver what the newest frame proposes, if anything; ``moment_s`` as for ``_tell``."""
+        if watch.proposal is None:
+            return
+        now_unix_s, bundle = self._unix_s(), watch.loaded.bundle.path.name
+        captured_unix_s = now_unix_s - (time.monotonic() - moment_s)
+        muted = watch.muting.active(now_unix_s)
+        self._display.log(f"{watch.config.name}: {watch.proposal.line(bundle)}")
+        self._deliveries.put(
+            Message(watch.proposal, watch.model, captured_unix_s, muted=muted, bundle=bundle)
+        )
 
     def _close(self) -> None:
         deadline_s = time.monotonic() + CLOSE_S

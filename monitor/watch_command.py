@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from monitor.alerts import Alert, Data, encode
+from monitor.alerts import DRIFT, Alert, Data, encode
 from monitor.cursor import Notice
 from monitor.events import Level, Phase, Verdict
 from monitor.signals import stop_on_signal
@@ -20,8 +20,14 @@ from monitor.subscriber import Subscriber
 from monitor.wire import Curve
 
 POLL_S = 0.2
-KINDS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.OK)
-STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.ERROR: "bold red", Level.STALE: "magenta"}
+KINDS = (*(verdict.value for verdict in Verdict if verdict is not Verdict.OK), DRIFT)
+STYLES = {
+    Level.OK: "green",
+    Level.INFO: "cyan",
+    Level.WARN: "yellow",
+    Level.ERROR: "bold red",
+    Level.STALE: "magenta",
+}
 
 
 def watch(
@@ -92,6 +98,7 @@ def line(alert: Alert) -> Text:
     text.append(f"  {_printable(data.level)}", style)
     text.append(f"  {_printable(reason(data))}", "dim")
     text.append("  muted" if data.muted else "", "dim")
+    text.append(f"  {_printable(data.advice)}" if data.advice else "")
     return text
 
 

@@ -14,24 +14,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import cv2
+import msgspec
 import pytest
 from engines.scripted import ScriptedEngine
 
 from engines.bundle import open_bundle
+from engines.health.fault import Fault
 from engines.rendered import Segment, render, write_video
 from monitor.alerts import Alert, decode
 from monitor.config import CameraConfig
+from monitor.drift import Drift
 from monitor.events import Event, Phase
 from monitor.mute import parse_mute
-from monitor.outbox import Message
+from monitor.outbox import Message, Outbox
 from monitor.run import EXCUSE_EVERY_S, Alertness, Loaded, Queue, Watch
 from monitor.run import Daemon as DaemonLoop
 from monitor.run_screen import Row, Screen, aligned
+from monitor.settings import CameraFault
 from monitor.subscriber import Subscriber
 
 BLACK_FROM_S, BLACK_S = 2.5, 1.5
@@ -280,6 +285,39 @@ def test_what_goes_on_is_told_when_its_mute_window_is_over(rendered_bundle: Path
     assert told.captured_unix_s == clock_s[0]
     assert (end.event.phase, end.muted) == (Phase.END, False)
     assert [m.muted for m in shown.messages].count(True) == 1
+
+
+def test_a_drift_is_journalled_as_an_alert_of_its_own_and_said(
+    rendered_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With seconds for an hour, and an engine whose scores stand at three quarters of the way to an alarm."""
+    monkeypatch.setattr("monitor.pipeline.Drift", partial(Drift, window_s=6.0, least_s=3.0, block_s=1.0))
+    bundle = open_bundle(rendered_bundle)
+    domain = bundle.calibration.channel("domain")
+    level = domain.typical + 0.75 * (domain.threshold - domain.typical)
+    engine = ScriptedEngine((96, 144), bundle.manifest.dimensions, lambda frame: level)
+    config = CameraConfig(name="front", url="lavfi:testsrc2=size=320x180:rate=10")
+    known = [fault.value for fault in Fault if fault != Fault.NO_FRAMES]
+    config = msgspec.structs.replace(config, camera_fault=CameraFault(ignore_modes=tuple(known)))
+    arrived, stop, shown = threading.Event(), threading.Event(), Shown()
+    outbox = Outbox(tmp_path / "alerts.journal", "run", shown.said.append)
+    daemon = DaemonLoop([Watch(config, Loaded(bundle, engine), arrived)], arrived, outbox, shown)
+    thread = threading.Thread(target=daemon.run, args=(stop,))
+    thread.start()
+    try:
+        line = until(lambda: next((said for said in shown.said if "drift:" in said), None))
+    finally:
+        stop.set()
+        thread.join(10.0)
+        outbox.close()
+    assert line.startswith("front: drift: domain has stood at")
+    assert "sightline calibrate highway.bundle --normal" in line
+    with closing(sqlite3.connect(tmp_path / "alerts.journal")) as opened:
+        told = [decode(row).data for (row,) in opened.execute("SELECT payload FROM entries")]
+    (drift,) = [data for data in told if data.kind == "drift"]
+    assert (drift.channel, drift.level, drift.phase, drift.muted) == ("domain", "INFO", "notice", False)
+    assert drift.score == pytest.approx(level, rel=1e-3)
+    assert drift.advice in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
