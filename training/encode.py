@@ -22,6 +22,7 @@ from engines.inpainting import Inpainting
 from engines.normal import Moments, joined
 from engines.regions import NOWHERE, Regions
 from engines.scores import Features
+from training.faulty import FaultySpans, sound
 
 BATCH = 16
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 200
@@ -75,17 +76,26 @@ def encode_drive(
     ignored: Regions = NOWHERE,
 ) -> Encoded:
     """Decode one drive, look at the health of every frame, and encode at most one per ``every_s``; keep up to
-    ``samples`` pictures. ignored: what neither gets to see."""
+    ``samples`` pictures. ignored: what neither gets to see. Frames of a camera that is certainly faulty are not encoded,
+    and notes tell of all faults; InputError where that leaves less than half."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second)
     random, checks = np.random.default_rng(0), HealthChecks(ignored=ignored)
     watched_s: list[float] = []
     health: list[NDArray[np.float32]] = []
+    faulty, left_out = FaultySpans(), 0
 
     def looked_at() -> Iterator[Frame]:
+        nonlocal left_out
         for frame in recording:
             watched_s.append(frame.time_s)
-            health.append(checks.check(frame).levels)
-            yield frame
+            seen = checks.check(frame)
+            health.append(seen.levels)
+            if faulty.take(frame.time_s, seen):
+                checks.forget_waiting()
+            if sound(seen):
+                yield frame
+            else:
+                left_out += 1
 
     frames, inpainting = at_most(looked_at(), every_s), Inpainting(ignored)
     times: list[float] = []
@@ -103,6 +113,12 @@ def encode_drive(
         ))  # fmt: skip
         times += [f.time_s for f in batch]
         kept.append(images[0])
+    if left_out > len(watched_s) / 2:
+        raise InputError(
+            drive.path,
+            f"must be the footage of a sound camera; {'; '.join(faulty.notes) or 'over half of it looks faulty'}",
+            "cut out what is faulty, or leave the drive out",
+        )
     chosen = np.unique(np.linspace(0, len(kept) - 1, samples).astype(int))
     features, early, cells, reconstruction = (np.concatenate(column) for column in zip(*batches, strict=True))
     if not np.isfinite(features).all():
@@ -110,7 +126,7 @@ def encode_drive(
             drive.path, "must give finite features; the encoder answered NaN or infinity", "check the encoder"
         )
     pictures = np.stack([kept[i] for i in chosen])
-    notes = tuple(recording.notes)
+    notes = (*recording.notes, *faulty.notes)
     return Encoded(
         drive.name, np.array(times), features, early, cells, reconstruction, pictures, chosen * BATCH, notes,
         np.array(watched_s), np.stack(health),

@@ -1,0 +1,87 @@
+"""Faults of the camera in footage that is meant to be normal: which parts, and what becomes of them.
+
+What is certain (black, white, a test pattern, repaired pictures, a freeze to the bit) is left out at once. All else may be
+a check's error on a camera like this, and footage that is taught as normal is what its limits are learnt from: it is
+learnt, and said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.health import Health
+from engines.health.fault import Fault
+
+CLEAR_S = 0.5
+"""Without suspicion for so long: the part is over."""
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part in which a fault would be believed. Media seconds. certain: nothing was learnt from it."""
+
+    fault: Fault
+    start_s: float
+    end_s: float
+    certain: bool
+
+    def __str__(self) -> str:
+        return f"{self.start_s:.1f}-{self.end_s:.1f} s: {self.fault.value.replace('_', ' ')}"
+
+
+class FaultySpans:
+    """Finds them in one drive, frame by frame, as the detector would: ``take`` every health in order."""
+
+    def __init__(self) -> None:
+        self._spans: list[Span] = []
+        self._open: Span | None = None
+        self._since_s: dict[Fault, float] = {}
+
+    def take(self, time_s: float, health: Health) -> bool:
+        """Take one frame; whether it was just then believed to be faulty, so that it must not be got used to."""
+        if self._open is not None:
+            still = health.of(self._open.fault)
+            if still is not None:
+                certain = self._open.certain or still.certain
+                self._open = Span(self._open.fault, self._open.start_s, time_s, certain)
+                return False
+            if time_s - self._open.end_s < CLEAR_S:
+                return False
+            self._spans.append(self._open)
+            self._open, self._since_s = None, {}
+        began = {s.fault: time_s if s.since_s is None else s.since_s for s in health.suspicions}
+        self._since_s = {f: min(self._since_s.get(f, t), t) for f, t in began.items()}
+        first = next(iter(health.suspicions), None)
+        if first is None or time_s - self._since_s[first.fault] < first.confirm_s:
+            return False
+        self._open = Span(first.fault, self._since_s[first.fault], time_s, first.certain)
+        return True
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """All so far."""
+        return (*self._spans, *((self._open,) if self._open is not None else ()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of them: a line for those left out, one for those that may be errors of the checks."""
+        sure = [s for s in self.spans if s.certain]
+        doubtful = [s for s in self.spans if not s.certain]
+        return tuple(
+            f"{_named(spans)}; {fate}"
+            for spans, fate in (
+                (sure, "nothing was learnt from it"),
+                (doubtful, "learnt as normal all the same; if the camera was not sound there, cut it out"),
+            )
+            if spans
+        )
+
+
+def sound(health: Health) -> bool:
+    """Whether a frame may be learnt from."""
+    return not any(suspicion.certain for suspicion in health.suspicions)
+
+
+def _named(spans: list[Span]) -> str:
+    more = f" and {len(spans) - MOST_NAMED} more" if len(spans) > MOST_NAMED else ""
+    return ", ".join(map(str, spans[:MOST_NAMED])) + more
