@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 
 from benchmarks.simulate_drift import calibrated, proposals
 from engines.bundle import open_bundle

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import CalibrationError

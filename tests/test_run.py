@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import cv2
 import msgspec
 import pytest
-from engines.scripted import ScriptedEngine
+from engines.backends.scripted import ScriptedEngine
 
 from engines.bundle import open_bundle
 from engines.health.fault import Fault
