@@ -24,8 +24,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 from fault_trials import (
@@ -36,6 +36,7 @@ from fault_trials import (
     SLOW_S,
     TOLD,
     WIDTH_PX,
+    Answer,
     Stretch,
     Trial,
     Watched,
@@ -251,8 +252,9 @@ def report(
     rendered: Sequence[Watched],
     cuts: Sequence[Watched],
     seconds: float,
+    notes: Sequence[str],
 ) -> list[str]:
-    """The page."""
+    """The page. notes: what whoever ran this says of the drives and the bundle."""
     late = [t for t in trials if not t.from_first]
     drives = sorted({t.drive for t in trials})
     return [
@@ -261,8 +263,8 @@ def report(
         "Made by `python benchmarks/faults_table.py`; written by that command, not by hand.",
         f"{len(trials)} broken drives of {len(drives)} ({', '.join(drives)}), {FPS:g} frames/s and {WIDTH_PX} pixels across, "
         f"each {BEFORE_S:g} s of clean driving and then {FAULT_S:g} s of the fault ({SLOW_S:g} s of condensation), encoded, "
-        f"decoded and watched with engine, checks and detector; {seconds / 60:.0f} minutes. None of the drives was used to choose "
-        "a threshold.",
+        f"decoded and watched with engine, checks and detector, in {seconds / 60:.0f} minutes of one core.",
+        *(line for note in notes for line in ("", note)),
         "",
         *recall_lines(trials),
         "",
@@ -284,47 +286,72 @@ def report(
     ]
 
 
+def watch_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Break, cut, render and watch all that is asked for; returns the arguments of ``report``."""
+    cv2.setNumThreads(1)
+    bundle, begun = open_bundle(options.bundle), time.process_time()
+    engine = open_engine(bundle, "onnxruntime")
+    clean = [watch_clean(drive, bundle, engine) for drive in find_drives(options.clean)]
+    cuts, rendered = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = [(a, b) for a in options.before for b in options.after]
+        with progress("cuts", len(pairs), "cuts") as advance:
+            for first, second in pairs:
+                cuts.append(watch_cut(first, second, bundle, engine, Path(folder)))
+                advance()
+        with progress("rendered", options.rendered, "minutes") as advance:
+            for seed in range(FIRST_SEED, FIRST_SEED + options.rendered):
+                rendered.append(watch_rendered(seed, bundle, engine, Path(folder)))
+                advance()
+    trials = try_faults(options.drive, options.modes, options.each, options.minutes, bundle, engine)
+    seconds = time.process_time() - begun
+    return {"trials": trials, "clean": clean, "rendered": rendered, "cuts": cuts, "seconds": seconds}
+
+
+def read_said(path: Path) -> dict[str, Any]:
+    """What a former run kept, as ``watch_all`` returns it."""
+    kept = json.loads(path.read_text())
+    kinds = {"trials": Trial, "clean": Watched, "rendered": Watched, "cuts": Watched}
+    said: dict[str, Any] = {
+        key: [kind(**row | {"answers": tuple(Answer(**a) for a in row["answers"])}) for row in kept[key]]
+        for key, kind in kinds.items()
+    }
+    return said | {"seconds": kept["seconds"]}
+
+
 def main() -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--drive", type=stretch, nargs="+", required=True, help="drives to break")
-    parser.add_argument("--clean", type=Path, nargs="+", required=True, help="drives to watch as they are")
-    parser.add_argument("--before", type=stretch, nargs="+", required=True, help="drives to cut from")
-    parser.add_argument("--after", type=stretch, nargs="+", required=True, help="drives to cut to")
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--drive", type=stretch, nargs="+", default=[], help="drives to break")
+    parser.add_argument("--clean", type=Path, nargs="+", default=[], help="drives to watch as they are")
+    parser.add_argument("--before", type=stretch, nargs="+", default=[], help="drives to cut from")
+    parser.add_argument("--after", type=stretch, nargs="+", default=[], help="drives to cut to")
     parser.add_argument("--rendered", type=int, default=20, help="clean minutes to render")
     parser.add_argument("--each", type=int, default=2, help="drives for every mode and severity")
     parser.add_argument("--minutes", type=float, default=25.0, help="after which no second drive is broken")
     parser.add_argument("--modes", nargs="*", default=[*FAULTS, PACKETS])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--note", nargs="*", default=[], help="paragraphs for the page: what the drives were used for"
+    )
+    parser.add_argument("--json", type=Path, help="where to keep all that was said")
+    parser.add_argument("--read", type=Path, help="write the page again, of such a file, and watch nothing")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    cv2.setNumThreads(1)
-    bundle, begun = open_bundle(options.bundle), time.process_time()
-    engine = open_engine(bundle, "onnxruntime")
-    clean = [watch_clean(drive, bundle, engine) for drive in find_drives(options.clean)]
-    with tempfile.TemporaryDirectory() as folder:
-        pairs = [(a, b) for a in options.before for b in options.after]
-        with progress("cuts", len(pairs), "cuts") as advance:
-            cuts = []
-            for first, second in pairs:
-                cuts.append(watch_cut(first, second, bundle, engine, Path(folder)))
-                advance()
-        with progress("rendered", options.rendered, "minutes") as advance:
-            rendered = []
-            for seed in islice(range(FIRST_SEED, 10**6), options.rendered):
-                rendered.append(watch_rendered(seed, bundle, engine, Path(folder)))
-                advance()
-    trials = try_faults(options.drive, options.modes, options.each, options.minutes, bundle, engine)
-    page = "\n".join(report(trials, clean, rendered, cuts, time.process_time() - begun)) + "\n"
+    if not (
+        options.read
+        or (options.bundle and options.drive and options.clean and options.before and options.after)
+    ):
+        parser.error("needs --read, or all of --bundle, --drive, --clean, --before and --after")
+    said = read_said(options.read) if options.read else watch_all(options)
+    if options.json:
+        options.json.write_text(json.dumps(said, default=asdict))
+    page = "\n".join(report(**said, notes=options.note)) + "\n"
     print(page)
     if options.markdown:
         options.markdown.write_text(page)
-    if options.json:
-        everything = {"trials": trials, "clean": clean, "rendered": rendered, "cuts": cuts}
-        options.json.write_text(json.dumps({k: [asdict(v) for v in vs] for k, vs in everything.items()}))
     return 0
 
 
