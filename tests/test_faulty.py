@@ -43,7 +43,7 @@ def test_spans_are_what_lasts() -> None:
     assert believed == [2.5, 6.5]
     assert found.notes == (
         "6.0-6.9 s: black; nothing was learnt from it",
-        "2.0-4.9 s: blur; learnt as normal all the same; if the camera was not sound there, cut it out",
+        "2.0-4.9 s: blur; a check may err here, so it was not left out for that; if the camera was not sound, cut it out",
     )
 
 

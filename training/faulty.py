@@ -71,7 +71,10 @@ class FaultySpans:
             f"{_named(spans)}; {fate}"
             for spans, fate in (
                 (sure, "nothing was learnt from it"),
-                (doubtful, "learnt as normal all the same; if the camera was not sound there, cut it out"),
+                (
+                    doubtful,
+                    "a check may err here, so it was not left out for that; if the camera was not sound, cut it out",
+                ),
             )
             if spans
         )
