@@ -11,7 +11,7 @@ import pytest
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 
 from engines.bundle import Bundle, open_bundle
-from engines.errors import CalibrationError
+from engines.errors import CalibrationError, ConfigError
 from engines.footage import Recording, find_drives
 from engines.health import Health, Suspicion
 from engines.health.fault import Fault
@@ -19,6 +19,7 @@ from engines.regions import Regions
 from engines.rendered import Segment, render, write_video
 from monitor.events import Event, Phase
 from monitor.pipeline import Stream, Watched, watch
+from monitor.replay_command import replay_command
 from monitor.rules import AS_TAUGHT, SCENE_CHANNELS, Rules
 from training.calibrate_command import Footing, calibrate_bundle
 from training.fit_command import fit_command
@@ -178,3 +179,23 @@ def test_rules_change_what_is_told_of_a_recording(dark: Path, bundle: Bundle) ->
     assert "black" not in {e.mode for e in starts(dark, bundle, Rules(silenced=frozenset({Fault.BLACK})))}
     deaf = starts(dark, bundle, replace(calm, domain_told=False))
     assert [e.mode for e in deaf] == ["black"]
+
+
+def test_replay_watches_by_a_cameras_rules(dark: Path, rendered_bundle: Path, tmp_path: Path) -> None:
+    cameras = "".join(
+        f'[[camera]]\nname = "{name}"\nurl = "usb:0"\n{more}\n'
+        for name, more in {"plain": "", "deaf": '[camera.camera_fault]\nignore_modes = ["black"]'}.items()
+    )
+    config = tmp_path / "cameras.toml"
+    config.write_text(f'bundle = "{rendered_bundle}"\njournal = "alerts.journal"\n{cameras}')
+    modes = {}
+    for name in ("plain", "deaf"):
+        replay_command([dark], config=config, camera=name, events=tmp_path / f"{name}.jsonl")
+        modes[name] = '"mode":"black"' in (tmp_path / f"{name}.jsonl").read_text()
+    assert modes == {"plain": True, "deaf": False}
+    with pytest.raises(
+        ConfigError, match=r"cameras.toml: camera: must be chosen among plain, deaf; give --camera"
+    ):
+        replay_command([dark], config=config)
+    with pytest.raises(ConfigError, match="must name 'deav', does not; did you mean deaf"):
+        replay_command([dark], config=config, camera="deav")
