@@ -26,7 +26,8 @@ HISTORY_S = 8.0
 """How far back, beyond the time that a channel is held, an onset is looked for."""
 FAULT_CLEAR_S = 0.5
 PATIENCE_S = 3.0
-"""How much longer than it takes to be believed evidence may go on before it is said that nobody can tell."""
+"""How much longer than it takes to be believed evidence must go on to say anything but that the scene changed: at the
+mouth of a tunnel the early features are ahead of the deep ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,7 +200,7 @@ class Detector:
         if now - self._above_since < self._rule.confirm_s:
             return []
         kind, mode = scene_or_camera(excess, sample.health)
-        if kind is Verdict.CANT_TELL and now - self._above_since < self._rule.confirm_s + PATIENCE_S:
+        if kind is not Verdict.LEFT_DOMAIN and now - self._above_since < self._rule.confirm_s + PATIENCE_S:
             return []
         value = getattr(levels, loudest)
         threshold = self._calibration.channel(loudest).threshold

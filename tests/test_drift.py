@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
 
 from benchmarks.simulate_drift import calibrated, proposals
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.decision import Calibration, Levels
 from engines.footage import rgb_frame

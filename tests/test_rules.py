@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
 
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
 from engines.errors import CalibrationError, ConfigError
 from engines.footage import Recording, find_drives

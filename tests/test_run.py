@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 import cv2
 import msgspec
 import pytest
-from engines.backends.scripted import ScriptedEngine
 
+from engines.backends.scripted import ScriptedEngine
 from engines.bundle import open_bundle
 from engines.health.fault import Fault
 from engines.rendered import Segment, render, write_video
