@@ -18,7 +18,7 @@ from engines.backends import AUTO, BACKENDS
 from engines.decoding import Decode
 from engines.engine import Precision
 from engines.errors import ConfigError, EndpointError, OutputError
-from monitor.camera_source import parse
+from monitor.live.source import parse
 from monitor.mute import parse_zone
 from monitor.settings import CameraFault, CameraSettings, LeftDomain, Settings, inherited, mute, rules
 from monitor.wire import catchup_endpoint, is_local
@@ -36,7 +36,7 @@ class CameraConfig(CameraSettings, frozen=True, forbid_unknown_fields=True, kw_o
     """One ``[[camera]]``. bundle: instead of the one at the top. options: go to libav as they are.
 
     no_frames_after_s: age of the newest picture that makes a fault. startup_grace_s: the same for the very
-    first picture, which takes longer. The other times: see ``monitor.live.LiveCamera``. The rest: see
+    first picture, which takes longer. The other times: see ``monitor.live.camera.LiveCamera``. The rest: see
     ``monitor.settings``.
     """
 

@@ -20,10 +20,10 @@ from engines.errors import EndpointError, InputError, OutputError, SightlineErro
 from monitor.alerts import Alert, CaptureTime, Evidence, Model, alert, encode, numbered, proposal_alert, topic
 from monitor.drift import Proposal
 from monitor.events import Event, Phase
-from monitor.evidence import CLIP, EvidenceFolder, make_folder, without_clip
-from monitor.explain import Explanation
+from monitor.evidence.explain import Explanation
+from monitor.evidence.folder import CLIP, EvidenceFolder, make_folder, without_clip
+from monitor.evidence.packets import Take
 from monitor.journal import Journal
-from monitor.packets import Take
 from monitor.publisher import Publisher
 
 CAPACITY = 1000

@@ -15,9 +15,9 @@ from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.footage import Drive, Recording
 from engines.frames import Frame
-from monitor.clips import Clip
 from monitor.events import SILENT, Event, Phase, Verdict
-from monitor.explain import Explainer, Explanation, Sight
+from monitor.evidence.clips import Clip
+from monitor.evidence.explain import Explainer, Explanation, Sight
 from monitor.pictures import Album
 from monitor.pipeline import SILENT_AFTER_S, Stream, Watched, watch
 from monitor.rules import AS_TAUGHT, Rules

@@ -27,18 +27,18 @@ from engines.opening import open_engine
 from engines.regions import parse_regions, regions_from_text
 from monitor.alerts import Model, alert, proposal_alert
 from monitor.config import CameraConfig, load_config
-from monitor.drive_evidence import DriveEvidence
 from monitor.events import Event, Level, Phase
-from monitor.evidence import EvidenceFolder, make_folder
-from monitor.explain import Explainer
+from monitor.evidence.drive import DriveEvidence
+from monitor.evidence.explain import Explainer
+from monitor.evidence.folder import EvidenceFolder, make_folder
 from monitor.journal import Journal
 from monitor.output import ScoreFile, check_outputs, whole_file
 from monitor.pictures import EVIDENCE_PX, STILL_PX
 from monitor.pipeline import BATCH, SILENT_AFTER_S, Watched
 from monitor.publisher import Publisher
 from monitor.replay import Trace, replay
-from monitor.replay_report import write_replay_report
-from monitor.report_words import clock, label
+from monitor.report.replay import write_replay_report
+from monitor.report.words import clock, label
 from monitor.rules import AS_TAUGHT, Rules
 from monitor.settings import rules
 from monitor.verdict import level

@@ -24,16 +24,16 @@ from monitor.batcher import Batcher
 from monitor.config import CameraConfig
 from monitor.drift import Proposal
 from monitor.events import SILENT, Event, Phase, Verdict
-from monitor.explain import Explanation, Sight
-from monitor.live import LiveCamera, Status
+from monitor.evidence.explain import Explanation, Sight
+from monitor.evidence.witness import Witness
+from monitor.live.camera import LiveCamera, Status
 from monitor.mute import NEVER, Mute, Muting
 from monitor.outbox import Message
 from monitor.pipeline import BATCH, Stream
-from monitor.report_words import label
+from monitor.report.words import label
 from monitor.run_screen import Row
 from monitor.settings import rules
 from monitor.unscored import Unscored
-from monitor.witness import Witness
 
 TICK_S = 0.1
 LATE_S = 1.0

@@ -23,8 +23,9 @@ from engines.errors import BundleError, CalibrationError, EngineError, InputErro
 from engines.opening import open_engine
 from engines.regions import parse_regions
 from monitor.config import Config, check_folders, load_config
-from monitor.evidence import EvidenceFolder
-from monitor.explain import Explainer
+from monitor.evidence.explain import Explainer
+from monitor.evidence.folder import EvidenceFolder
+from monitor.evidence.witness import Wanted, Witness
 from monitor.journal import Journal
 from monitor.outbox import Outbox
 from monitor.pictures import EVIDENCE_PX, STILL_PX
@@ -32,7 +33,6 @@ from monitor.run import Daemon, Loaded, Watch
 from monitor.run_screen import aligned, screen
 from monitor.settings import mute, rules, told
 from monitor.signals import stop_on_signal
-from monitor.witness import Wanted, Witness
 
 
 def run(

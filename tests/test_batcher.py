@@ -25,7 +25,7 @@ from engines.scores import Scores
 from monitor.batcher import AWAITED_S, Batcher
 from monitor.config import CameraConfig
 from monitor.events import Event
-from monitor.mailbox import Mailbox
+from monitor.live.mailbox import Mailbox
 from monitor.outbox import Message
 from monitor.run import Daemon, Loaded, Watch
 from monitor.run_screen import Row

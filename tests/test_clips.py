@@ -13,8 +13,8 @@ import pytest
 
 from engines.errors import InputError, OutputError
 from engines.footage import find_drives
-from monitor.clips import Clip, cut, suffix, write_clip
-from monitor.packets import Coded, Coding, PacketRing, coded
+from monitor.evidence.clips import Clip, cut, suffix, write_clip
+from monitor.evidence.packets import Coded, Coding, PacketRing, coded
 
 FPS, SECONDS, SIZE = 10, 20, (160, 90)
 

@@ -28,11 +28,11 @@ from engines.rendered import Segment, render, write_video
 from monitor.alerts import Alert, Model, decode
 from monitor.config import load_config
 from monitor.events import Event, Phase, Verdict
-from monitor.evidence import EvidenceFolder
-from monitor.explain import NO_PART, Explainer, Explanation, Sight
-from monitor.heat_map import HeatScale, heat_map
+from monitor.evidence.explain import NO_PART, Explainer, Explanation, Sight
+from monitor.evidence.folder import EvidenceFolder
+from monitor.evidence.heat_map import HeatScale, heat_map
+from monitor.evidence.packets import Coded, Coding, PacketRing, coded
 from monitor.outbox import Message, Outbox
-from monitor.packets import Coded, Coding, PacketRing, coded
 from monitor.run_command import load_models, watch
 
 BLACK_FROM_S, BLACK_S = 6.0, 3.0

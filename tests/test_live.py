@@ -21,10 +21,10 @@ import pytest
 
 from engines.errors import ConfigError
 from engines.frames import Frame
-from monitor.camera_source import parse
-from monitor.live import BACKOFF_CAP_S, BACKOFF_FIRST_S, LiveCamera, Status, backoff_s
-from monitor.mailbox import Mailbox
-from monitor.media_clock import MediaClock
+from monitor.live.camera import BACKOFF_CAP_S, BACKOFF_FIRST_S, LiveCamera, Status, backoff_s
+from monitor.live.mailbox import Mailbox
+from monitor.live.media_clock import MediaClock
+from monitor.live.source import parse
 
 SIZE = (90, 160)
 BITS = 32

@@ -17,7 +17,8 @@ import pytest
 
 from engines.errors import OutputError
 from monitor.events import Event, Phase, Verdict
-from monitor.report import (
+from monitor.report.chart import DAY_MS, decimated, figure, ticks_ms
+from monitor.report.recordings import (
     Band,
     ChannelTrace,
     EventView,
@@ -27,8 +28,7 @@ from monitor.report import (
     render,
     write_report,
 )
-from monitor.report_chart import DAY_MS, decimated, figure, ticks_ms
-from monitor.report_words import clock, label, quantity, span
+from monitor.report.words import clock, label, quantity, span
 
 NASTY = "</script><img src=http://bad.example/x onerror=alert(1)>\"'&amp;%{y}"
 

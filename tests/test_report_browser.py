@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from monitor.events import Event, Phase, Verdict
-from monitor.report import Band, ChannelTrace, EventView, Recording, Report, write_report
+from monitor.report.recordings import Band, ChannelTrace, EventView, Recording, Report, write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 CHROMIUM = Path("/usr/bin/chromium")

@@ -17,11 +17,11 @@ import pytest
 from engines.normal import Neighbour
 from engines.rendered import Segment, render, write_video
 from monitor.alerts import Evidence, Model, alert, decode, encode
-from monitor.clips import Clip
 from monitor.events import Event, Phase, RunnerUp, Verdict
+from monitor.evidence.clips import Clip
 from monitor.replay import Trace
-from monitor.replay_report import Room
-from monitor.report_cards import ClipView, EventView, card
+from monitor.report.cards import ClipView, EventView, card
+from monitor.report.replay import Room
 from monitor.watch_command import reason
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,7 @@ def test_a_clip_that_is_not_in_the_page_is_said_to_be_elsewhere(
 
 
 def test_clips_are_embedded_as_long_as_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitor.replay_report.MOST_EMBEDDED", 25)
+    monkeypatch.setattr("monitor.report.replay.MOST_EMBEDDED", 25)
     trace = Trace("drive")
     for number, (name, codec) in enumerate(
         [("a.mp4", "h264"), ("b.mkv", "vp8"), ("c.mp4", "hevc"), ("d.mp4", "h264"), ("e.mp4", "h264")], 1

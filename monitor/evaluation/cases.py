@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engines.errors import InputError
 from engines.footage import Drive, find_drives, fingerprint
-from monitor.report_words import count
+from monitor.report.words import count
 
 MANIFEST_COLUMNS = ("path", "label", "drive", "split")
 FAILURE_LABEL = "camera_failure"

@@ -15,7 +15,7 @@ from monitor.evaluation.result import DriveResult, Evaluation
 from monitor.evaluation.summary import Frames, domain_frames
 from monitor.evaluation.tell import BASELINE_WORDS, event_words
 from monitor.evaluation.watch import SPLICE_S, Outcome, Splice
-from monitor.report_chart import PALETTE, decimated
+from monitor.report.chart import PALETTE, decimated
 
 INK, SOFT, LINE, FRAME, CARD = (PALETTE[name][0] for name in ("ink", "soft", "line", "frame", "card"))
 NORMAL, ANOMALOUS, THRESHOLD = (PALETTE[name][0] for name in ("frame", "left_domain", "threshold"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from monitor.evaluation.watch import Outcome
-from monitor.report_words import clock, label
+from monitor.report.words import clock, label
 
 MOST_PICTURES = 8
 

@@ -15,9 +15,9 @@ from monitor.evaluation.gallery import false_alarms, misses
 from monitor.evaluation.result import Evaluation, FaultResult, Interval, Pairs, Recall
 from monitor.evaluation.tell import event_words
 from monitor.evaluation.watch import Outcome
-from monitor.report_cards import facts
-from monitor.report_page import MARK, page, write_page
-from monitor.report_words import count, grouped, span
+from monitor.report.cards import facts
+from monitor.report.page import MARK, page, write_page
+from monitor.report.words import count, grouped, span
 
 
 def write_report(path: Path | str, evaluated: Evaluated) -> None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitor.evaluation.result import DriveResult, Evaluation, FaultResult, Interval, Recall
-from monitor.report_words import count, grouped, span
+from monitor.report.words import count, grouped, span
 
 BASELINE_WORDS = {
     "untrained_encoder": "the same encoder, untrained",

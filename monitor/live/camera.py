@@ -24,10 +24,10 @@ from engines.decoding import ON_PROCESSOR, Decoding
 from engines.errors import EndpointError
 from engines.footage import to_frame
 from engines.frames import Frame
-from monitor.camera_source import LIVE_FORMATS, UNTIMED_FORMATS, Reading, parse
-from monitor.mailbox import Mailbox
-from monitor.media_clock import MediaClock, Pacer
-from monitor.packets import Coded, Coding, PacketRing, coded
+from monitor.evidence.packets import Coded, Coding, PacketRing, coded
+from monitor.live.mailbox import Mailbox
+from monitor.live.media_clock import MediaClock, Pacer
+from monitor.live.source import LIVE_FORMATS, UNTIMED_FORMATS, Reading, parse
 
 BACKOFF_FIRST_S = 0.25
 BACKOFF_CAP_S = 30.0
@@ -84,7 +84,7 @@ def backoff_s(attempt: int, rng: random.Random) -> float:
 class LiveCamera:
     """Reads one camera in its own thread and keeps its newest frame.
 
-    url, rtsp_transport, options: see ``monitor.camera_source.parse``; its ConfigError, for a URL that can
+    url, rtsp_transport, options: see ``monitor.live.source.parse``; its ConfigError, for a URL that can
     never work, is the only error raised here. size: height and width of the model's input.
     read_timeout_s: a stalled link is given up after one or two of these.
     stale_after_s: None means ten frame periods of the camera, at least 1 s.

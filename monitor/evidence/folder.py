@@ -14,9 +14,9 @@ import msgspec
 from engines.errors import OutputError
 from engines.whole_file import write_whole
 from monitor.alerts import Evidence, Nearest
-from monitor.clips import notes, suffix, write_clip
-from monitor.explain import Explanation
-from monitor.packets import Take
+from monitor.evidence.clips import notes, suffix, write_clip
+from monitor.evidence.explain import Explanation
+from monitor.evidence.packets import Take
 
 SNAPSHOT, HEAT_MAP, CLIP = "snapshot.jpg", "heat_map.jpg", "clip"
 _EVENT = re.compile(r".+-[0-9a-f]+-[0-9a-f]{8}-\d{6}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.frames import Frame
 from engines.normal import Neighbour
-from monitor.heat_map import HeatScale, heat_map
+from monitor.evidence.heat_map import HeatScale, heat_map
 from monitor.pictures import jpeg, picture
 
 NO_HEAT = "no heat map: this encoder gives none"

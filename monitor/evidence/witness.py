@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.clips import suffix
-from monitor.explain import Explainer, Explanation, Sight
-from monitor.packets import PacketRing, Take
+from monitor.evidence.clips import suffix
+from monitor.evidence.explain import Explainer, Explanation, Sight
+from monitor.evidence.packets import PacketRing, Take
 
 LOOKBACK_S = 20.0
 """How long before detection an onset may lie for the clip still to have all of its pre-roll."""

@@ -9,10 +9,10 @@ import msgspec
 from engines.errors import InputError
 from engines.footage import Drive
 from monitor.alerts import Evidence
-from monitor.clips import Clip, clip_suffix, cut
 from monitor.events import Event, Phase
-from monitor.evidence import CLIP, EvidenceFolder, without_clip
-from monitor.explain import Explanation
+from monitor.evidence.clips import Clip, clip_suffix, cut
+from monitor.evidence.explain import Explanation
+from monitor.evidence.folder import CLIP, EvidenceFolder, without_clip
 
 PRE_ROLL_S, CLIP_S = 5.0, 10.0
 """What a clip shows before the onset, and after detection at most."""

@@ -12,9 +12,9 @@ from engines import __version__
 from engines.bundle import Bundle
 from engines.decision import units
 from monitor.events import Event
-from monitor.explain import Explanation
+from monitor.evidence.explain import Explanation
 from monitor.replay import Trace, as_array
-from monitor.report_cards import ClipView, EventView
+from monitor.report.cards import ClipView, EventView
 
 DESCRIPTIONS = {
     "departure": "how far the scene has moved from the stream's own past, away from normal",
@@ -39,7 +39,7 @@ def why(event: Event) -> str:
 
 def write_replay_report(path: Path, bundle: Bundle, traces: Sequence[Trace], *, linked: bool) -> None:
     """Write the report; linked: whether clips stay where they are, so that the report can lead to them."""
-    from monitor import report  # plotly takes a third of a second to load
+    from monitor.report import recordings as report  # plotly takes a third of a second to load
 
     calibration = bundle.calibration
     in_units = units(bundle.density.normal)

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from monitor.events import Event, Verdict
-from monitor.report_words import label
+from monitor.report.words import label
 
 POINTS = 4000
 DAY_MS = 86_400_000

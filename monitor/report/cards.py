@@ -12,7 +12,7 @@ import numpy as np
 
 from engines.normal import Neighbour
 from monitor.events import Event, Verdict
-from monitor.report_words import clock, label, quantity, sentence, span
+from monitor.report.words import clock, label, quantity, sentence, span
 
 _FILM = 16
 _LONG = 60

@@ -13,7 +13,7 @@ from string import Template
 from plotly.offline import get_plotlyjs
 
 from engines.errors import OutputError
-from monitor.report_chart import PALETTE
+from monitor.report.chart import PALETTE
 
 MARK = (
     '<svg viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2">'
@@ -44,7 +44,7 @@ def write_page(path: Path | str, page: str) -> None:
 
 def page(title: str, version: str, body: str) -> str:
     """Return the whole page. Its content policy forbids every request, and every script but its own two."""
-    here = files("monitor")
+    here = files("monitor.report")
     plotly = get_plotlyjs().replace("\r\n", "\n")
     script = (here / "report.js").read_text("utf-8")
     allowed = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script))

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.events import Verdict
-from monitor.report_cards import EventView, card, facts, film
-from monitor.report_chart import POINTS, Band, ChannelTrace, figure
-from monitor.report_page import MARK, page, write_page
-from monitor.report_words import LABELS, clock, count, grouped, label, sentence, span
+from monitor.report.cards import EventView, card, facts, film
+from monitor.report.chart import POINTS, Band, ChannelTrace, figure
+from monitor.report.page import MARK, page, write_page
+from monitor.report.words import LABELS, clock, count, grouped, label, sentence, span
 
 __all__ = ["Band", "ChannelTrace", "EventView", "Recording", "Report", "headline", "render", "write_report"]
 

@@ -20,7 +20,7 @@ from engines.errors import InputError, OutputError
 from engines.footage import Drive
 from engines.frames import Image
 from engines.video import write_timed
-from monitor.packets import MOST_BYTES, Coded, Coding, coded
+from monitor.evidence.packets import MOST_BYTES, Coded, Coding, coded
 
 FORMATS = {".mp4": ("mp4", {"movflags": "+faststart"}), ".mkv": ("matroska", {})}
 LATE_S = 0.05
