@@ -173,9 +173,7 @@ class Rules:
         while self._rises and self._rises[0][0] < view.time_s - SUDDEN_S:
             self._rises.popleft()
         self._values, self._went_on = np.stack([values, self._values[0]]), link.goes_on
-        greatest = np.full(len(CHECKS), -np.inf)
-        for _, rises in self._rises:
-            greatest = np.fmax(greatest, rises)
+        greatest = np.fmax.reduce([np.full(len(CHECKS), -np.inf), *(rises for _, rises in self._rises)])
         return np.where(_SUDDEN == 0, np.inf, greatest)
 
     def _judged(self, statistics: Mapping[str, float]) -> NDArray[np.float64]:
