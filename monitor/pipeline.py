@@ -47,7 +47,7 @@ class Watched:
 
 
 class Stream:
-    """The state of one watched stream: its health checks and its detector."""
+    """The state of one watched stream: its health checks and its detector. ignored: what nobody looks at."""
 
     def __init__(
         self, name: str, bundle: Bundle, silent_after_s: float | None = None, rules: Rules = AS_TAUGHT
@@ -56,7 +56,7 @@ class Stream:
         listens for that. rules: of this camera; CalibrationError where the bundle does not support them."""
         self.name, self._silent_after_s, self._rules = name, silent_after_s, rules
         self._last_s: float | None = None
-        ignored = bundle.ignored.joined(rules.ignored)
+        self.ignored = ignored = bundle.ignored.joined(rules.ignored)
         self._inpainting = Inpainting(ignored)
         calibration, in_units = rules.calibration(bundle.calibration), units(bundle.density.normal)
         self._health = HealthChecks(calibration.health, ignored)

@@ -15,6 +15,7 @@ from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
 from engines.footage import Drive, Recording
 from engines.frames import Frame
+from engines.regions import NOWHERE, Regions
 from monitor.events import SILENT, Event, Phase, Verdict
 from monitor.evidence.clips import Clip
 from monitor.evidence.explain import Explainer, Explanation, Sight
@@ -28,7 +29,7 @@ from monitor.unscored import Unscored
 class Trace:
     """What a replay leaves behind for its report: one value per frame and channel, bands of verdicts, events
     with what is to be seen of them, if there is an explainer. before: JPEG of a frame just ahead of the onset.
-    lacks: what is missing of an event, and why."""
+    lacks: what is missing of an event, and why. ignored: what of the picture does not count."""
 
     name: str
     size: tuple[int, int] = (0, 0)
@@ -43,6 +44,7 @@ class Trace:
     notes: tuple[str, ...] = ()
     album: Album = field(default_factory=Album)
     explainer: Explainer | None = None
+    ignored: Regions = NOWHERE
     _sights: deque[Sight] = field(default_factory=lambda: deque(maxlen=2))
 
     def add(self, watched: Watched) -> None:
@@ -63,7 +65,7 @@ class Trace:
             self.channels.setdefault(name, []).append(value)
         if self.explainer is not None:
             self.album.add(frame)
-            self._sights.append(Sight(frame, watched.heat, watched.latent))
+            self._sights.append(Sight(frame, watched.heat, watched.latent, self.ignored))
         if self.bands and self.bands[-1][2:] == (judged.verdict, judged.mode):
             self.bands[-1] = (self.bands[-1][0], frame.time_s, judged.verdict, judged.mode)
         else:

@@ -168,7 +168,8 @@ class _Run:
         self._session = uuid.uuid4().hex[:12]
 
     def watch(self, drive: Drive) -> None:
-        trace = Trace(drive.name, explainer=self.explainer)
+        ignored = self.bundle.ignored.joined(self.rules.ignored)
+        trace = Trace(drive.name, explainer=self.explainer, ignored=ignored)
         evidence = None
         if self.folder is not None:
             evidence = DriveEvidence(drive, self.folder, self.fps or IMAGES_PER_SECOND)

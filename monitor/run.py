@@ -171,7 +171,7 @@ class Watch:
         """Judge a frame that was taken, ``row`` of the scored batch."""
         watched = self._stream.judge(frame, scores, row)
         self.scored += watched.scored
-        self._sight = Sight(frame, scores.heat[row], scores.latent[row])
+        self._sight = Sight(frame, scores.heat[row], scores.latent[row], self._stream.ignored)
         height, width = frame.luma.shape
         first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
         fallback = None if self._judged else self.live.fallback

@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
@@ -24,13 +25,14 @@ from engines.decoding import ON_PROCESSOR
 from engines.footage import Recording, find_drives
 from engines.frames import Frame
 from engines.normal import NormalPictures
+from engines.regions import NOWHERE, Regions
 from engines.rendered import Segment, render, write_video
 from monitor.alerts import Alert, Model, decode
 from monitor.config import load_config
 from monitor.events import Event, Phase, Verdict
 from monitor.evidence.explain import NO_PART, Explainer, Explanation, Sight
 from monitor.evidence.folder import EvidenceFolder
-from monitor.evidence.heat_map import HeatScale, heat_map
+from monitor.evidence.heat_map import HeatScale, heat_map, shown_strength
 from monitor.evidence.packets import Coded, Coding, PacketRing, coded
 from monitor.outbox import Message, Outbox
 from monitor.run_command import load_models, watch
@@ -329,10 +331,19 @@ def test_a_normal_frame_stays_clear_and_a_dirty_one_does_not(
     scale = HeatScale.of(open_bundle(rendered_bundle))
     assert scale is not None
     grey = np.full((180, 320, 3), 128, np.uint8)
-    clean, dirty = (heat_map(grey, seen(fault).heat, scale).astype(int) for fault in ("", "mud"))
-    assert np.abs(clean - 128).mean() < 8
-    assert np.abs(dirty - 128).mean() > 3 * np.abs(clean - 128).mean()
-    assert np.array_equal(heat_map(grey, np.full((3, 5), np.nan), scale), grey)
+
+    def mapped(heat: NDArray[np.floating], ignored: Regions = NOWHERE) -> NDArray[np.int64]:
+        shown = heat_map(grey, shown_strength((180, 320), heat, scale, ignored))
+        return np.abs(shown.astype(int) - 128)
+
+    clean, dirty = (mapped(seen(fault).heat) for fault in ("", "mud"))
+    assert clean.mean() < 8
+    assert dirty.mean() > 3 * clean.mean()
+    assert not mapped(np.full((3, 5), np.nan)).any()
+    # What nobody looks at is not shown as strange, and the rest as before.
+    halved = mapped(seen("mud").heat, Regions(((0.0, 0.0, 0.5, 1.0),)))
+    assert not halved[:, :160].any()
+    assert np.array_equal(halved[:, 160:], dirty[:, 160:])
 
 
 def test_the_nearest_normal_frames_are_of_different_moments(

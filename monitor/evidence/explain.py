@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.frames import Frame
 from engines.normal import Neighbour
-from monitor.evidence.heat_map import HeatScale, heat_map
+from engines.regions import NOWHERE, Regions
+from monitor.evidence.heat_map import HeatScale, heat_map, shown_strength
 from monitor.pictures import jpeg, picture
 
 NO_HEAT = "no heat map: this encoder gives none"
@@ -22,11 +23,12 @@ NO_NEAREST = "no normal frames to compare with: the bundle was taught before the
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One scored frame. heat: h × w, latent: d, as the engine gave them."""
+    """One scored frame. heat: h × w, latent: d, as the engine gave them; ignored: what of the picture does not count."""
 
     frame: Frame
     heat: NDArray[np.floating]
     latent: NDArray[np.floating]
+    ignored: Regions = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,9 @@ class Explainer:
         """Return what there is to show of a frame, with ``notes`` on what else is missing."""
         shown, hot = picture(sight.frame, self._width), b""
         if self._scale is not None:
-            hot = jpeg(heat_map(shown, sight.heat, self._scale))
-            notes += (NO_PART,) * bool(self._scale.strength(sight.heat).max() < FAINT)
+            strength = shown_strength(shown.shape[:2], sight.heat, self._scale, sight.ignored)
+            hot = jpeg(heat_map(shown, strength))
+            notes += (NO_PART,) * bool(strength.max() < FAINT)
         normal = self._normal
         nearest = () if normal is None else normal.nearest(sight.latent)
         usual = float("nan") if normal is None else normal.usual

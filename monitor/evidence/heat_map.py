@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engines.bundle import ARTIFICIAL_PROBES, Bundle
 from engines.frames import Image
+from engines.regions import Regions
 
 NORMAL_SHARE = 0.99
 """Share of the cells of normal frames that stay clear."""
@@ -43,12 +44,21 @@ class HeatScale:
         return np.clip(np.nan_to_num(strength, nan=0.0), 0.0, 1.0).astype(np.float32)
 
 
-def heat_map(picture: Image, heat: NDArray[np.floating], scale: HeatScale) -> Image:
-    """Lay ``heat`` over a BGR picture: clear where it is normal, from purple over orange to light yellow where it is not
-    (inferno, whose steps look equal, and whose lightness alone tells them too)."""
-    height, width = picture.shape[:2]
+def shown_strength(
+    size: tuple[int, int], heat: NDArray[np.floating], scale: HeatScale, ignored: Regions
+) -> NDArray[np.float32]:
+    """h × w heat -> strength from 0 to 1 of each pixel of a picture of ``size`` (height, width); 0 in ``ignored`` regions,
+    whose heat is that of what they were filled with."""
+    height, width = size
     strength = cv2.resize(scale.strength(heat), (width, height), interpolation=cv2.INTER_CUBIC)
-    strength = np.clip(strength, 0.0, 1.0)
+    if ignored:
+        strength[ignored.mask(height, width)] = 0.0
+    return np.asarray(np.clip(strength, 0.0, 1.0), np.float32)
+
+
+def heat_map(picture: Image, strength: NDArray[np.float32]) -> Image:
+    """Lay ``strength`` (height × width) over a BGR picture: clear where it is normal, from purple over orange to light
+    yellow where it is not (inferno, whose steps look equal, and whose lightness alone tells them too)."""
     levels = (_FIRST_COLOUR + (255 - _FIRST_COLOUR) * strength).astype(np.uint8)
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
     opaque = np.asarray(MOST_OPAQUE * cv2.sqrt(strength), np.float32)
