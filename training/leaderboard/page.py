@@ -89,6 +89,8 @@ def page(board: Board) -> str:
     parts += [
         THRESHOLDS.format(even=even, reported=reported, share=REPORTED),
         *threshold_table(board.entries),
+        "",
+        *threshold_why(board.entries),
     ]
     parts += ["", BOTTLES, *bottle_table(board.bottles), "", *bottle_why(board.bottles)]
     parts += ["", HEATS, *heat_table(board.heats), "", *cost_table(board.costs, board.threads), ""]
