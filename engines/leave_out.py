@@ -131,6 +131,8 @@ def _tilted_without(
     """The background tilted anew by what is left; not tilted where nothing is left to tilt by."""
     plain = _masked(background.density, kept_behind)
     other = kept_behind & (density.background_drives > density.normal_drives.max(initial=-1))
+    if (density.background_drives < 0).all():  # the background that ships, alone
+        other = kept_behind
     assert isinstance(normal, Kde)
     assert isinstance(plain, Kde)
     assert isinstance(background.density, Kde)

@@ -19,7 +19,7 @@ from engines.density import Floats
 from engines.health import Health, Suspicion
 from engines.health.fault import Fault
 from monitor.events import Event, Phase, Verdict
-from monitor.verdict import runner_up, scene_or_camera
+from monitor.verdict import SCENE, runner_up, scene_or_camera
 
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 8.0
@@ -202,6 +202,8 @@ class Detector:
         kind, mode = scene_or_camera(excess, sample.health)
         if kind is not Verdict.LEFT_DOMAIN and now - self._above_since < self._rule.confirm_s + PATIENCE_S:
             return []
+        if kind is Verdict.LEFT_DOMAIN:  # what speaks for the scene is to be named, if it spoke
+            loudest = max(excess, key=lambda name: (excess[name] > 1.0 and name in SCENE, excess[name]))
         value = getattr(levels, loudest)
         threshold = self._calibration.channel(loudest).threshold
         spoke = (loudest, value, threshold, self._units.get(loudest, ""))

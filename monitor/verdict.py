@@ -11,6 +11,8 @@ from engines.health import Health
 from engines.health.fault import Fault
 from monitor.events import SILENT, Event, Level, Phase, RunnerUp, Verdict
 
+SCENE = ("domain", "departure")
+"""Channels that speak for another scene."""
 CAMERA = 3.0
 """Times as far beyond its threshold as the scene's channels that corruption must be to make a camera fault."""
 SURE = 2.5
@@ -36,7 +38,7 @@ def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdic
     """What it means that a channel is above its threshold while no check of health speaks: a verdict and its mode.
 
     excess: of each channel, 0 at its typical level and 1 at its threshold."""
-    scene = max(excess.get("domain", 0.0), excess.get("departure", 0.0))
+    scene = max(excess.get(name, 0.0) for name in SCENE)
     corruption = excess.get("corruption", 0.0)
     if corruption > SURE and corruption > CAMERA * scene:
         return Verdict.CAMERA_FAULT, Fault.CORRUPTED

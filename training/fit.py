@@ -35,15 +35,16 @@ from engines.scores import Cells, Density
 from engines.tilt import Side
 from training.encode import Encoded
 from training.mixture import fit_gaussian, fit_mixture
-from training.support import Behind, behind, evenly, thinned
+from training.support import Behind, behind, evenly, thinned, world
 
 DIMENSIONS = 64
 DEPARTURE_DIMENSIONS = 16
 """Leading directions in which departure is measured: beyond them, few drives no longer say how far normal
 wanders."""
 LEADING = 10
-"""Leading directions on which relative kernel densities stand: in more, the ratio of two sparse densities is noise
-(docs/ablation.md). An absolute one stands on all."""
+"""Leading directions on which kernel densities relative to other footage stand: in more, the ratio of two sparse densities
+is noise (docs/ablation.md). An absolute one stands on all, and so does one relative to the shipped background alone, which is
+dense (docs/results.md)."""
 MOST_PROBED, MOST_PROBED_IN_ALL = 200, 4000
 """Frames of each held-out unit, and of all, by which bandwidths are compared: neighbours say the same."""
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
@@ -177,10 +178,13 @@ def fit(
         latent, beside = projection.latent(latent), [projection.latent(features) for features in beside]
     name, units, notes = _judges(normal, footage, rule, seen)
     support, weights = thinned(latent, footage.drives)
-    leading = min(LEADING, latent.shape[1]) if relative else latent.shape[1]
+    alone = relative and not other and shipped is not None
+    leading = min(LEADING, latent.shape[1]) if relative and not alone else latent.shape[1]
     bandwidth, tried = _choose_bandwidth(latent[:, :leading], support, weights, units)
     estimate = _estimator(kind, bandwidth, leading)
     known = behind(latent, footage.drives, beside, shipped) if relative else None
+    if alone and shipped is not None:
+        known = world(shipped, len(normal))
     broad = None if known is None else estimate(known.latent, known.weights)
     early_projection = _early_projection(footage, background)
     early = None if early_projection is None else early_projection.latent(footage.early)

@@ -46,7 +46,8 @@ def fit_command(
         bool | None,
         typer.Option(
             "--relative/--absolute",
-            help="Score against the background density; by default only with --other.",
+            help="Score against the density of --other footage, or else of the world at large that ships with the encoder; by "
+            "default with --other, and for road and road-middle.",
         ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames per second to learn from.")] = 10.0,

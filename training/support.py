@@ -39,7 +39,8 @@ def thinned(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Behind:
-    """Everything known: normal drives, other drives, and the shipped background where its projection is in use.
+    """What a ratio divides by. Everything known: normal drives, other drives, and the shipped background where its
+    projection is in use; or that alone.
 
     latent: M × d. weights: M, summing to 1. drives: M, the normal ones first, the other ones numbered on from them,
     SHIPPED. normals: how many drives are normal."""
@@ -51,8 +52,10 @@ class Behind:
 
     @property
     def other(self) -> Side | None:
-        """What was shown as other; None where nothing was."""
+        """What was shown as other, or the shipped background where it is alone; None where there is neither."""
         shown = self.drives >= self.normals
+        if (self.drives == SHIPPED).all():
+            shown = np.ones(len(self.drives), np.bool_)
         if not shown.any():
             return None
         return Side(self.latent[shown], self.weights[shown] / self.weights[shown].sum())
@@ -66,6 +69,13 @@ class Behind:
         if other is None or not isinstance(plain, Kde | Mixture) or not isinstance(normal, Kde | Mixture):
             return plain
         return tilted(normal, plain, taught, other, scale)
+
+
+def world(shipped: Background, normals: int) -> Behind:
+    """The shipped background alone: where no other footage is given, what is normal is told from the world at large."""
+    support = shipped.density.support
+    sources = np.full(len(support), SHIPPED)
+    return Behind(support, np.exp(shipped.density.log_weights), sources, normals)
 
 
 def behind(

@@ -40,11 +40,15 @@ from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 
 MANY = 5
 """Drives of either kind from which footage's own principal axes are trusted."""
+WORLDLY = frozenset({"road", "road-middle"})
+"""Shipped encoders whose background tells normal footage from the world at large where no other footage does; that of
+road-large does not help it (docs/results.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """How to teach. relative: score against the background density; None: only with other footage.
+    """How to teach. relative: score against a background density, that of other footage, or else of what ships with the
+    encoder; None: with other footage, or where what ships is known to help.
     own_projection: whiten by the footage's own principal axes although the encoder brings a background; None: where
     both kinds of drive are MANY, since then they say more of the world than what ships (docs/ablation.md).
     budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from.
@@ -102,13 +106,14 @@ def teach(
         )  # fmt: skip
 
     taught, beside = read(normal, "normal"), read(other, "other") if other else []
+    worldly = name in WORLDLY and projection is not None and lesson.density != DensityKind.DIRECT
     fitted = fit(
         taught,
         beside,
         background,
         pooling,
         projection=projection,
-        relative=bool(other) if lesson.relative is None else lesson.relative,
+        relative=bool(other) or worldly if lesson.relative is None else lesson.relative,
         rule=Rule(),
         budget_per_hour=lesson.budget_per_hour,
         dimensions=lesson.dimensions,
@@ -160,7 +165,9 @@ def tell(say: Console, bundle: Bundle) -> None:
     kind = "absolute"
     if manifest.relative:
         tilted = isinstance(bundle.density.background, Tilted)
-        kind = "relative to the background" + (" and to what else was shown" if tilted else "")
+        kind = "relative to the background" + (
+            " and to what else was shown" if manifest.others and tilted else ""
+        )
     say.print(f"         {manifest.dimensions} dimensions, {manifest.density}, {kind}")
     say.print(
         f"[bold]checked[/]  on {calibration.units} held-out {calibration.unit}s of {calibration.unit_s:.0f} s on average"
