@@ -40,15 +40,12 @@ from training.fit import DIMENSIONS, DensityKind, Fitted, fit
 
 MANY = 5
 """Drives of either kind from which footage's own principal axes are trusted."""
-WORLDLY = frozenset({"road", "road-middle"})
-"""Shipped encoders whose background tells normal footage from the world at large where no other footage does; that of
-road-large does not help it (docs/results.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
     """How to teach. relative: score against a background density, that of other footage, or else of what ships with the
-    encoder; None: with other footage, or where what ships is known to help.
+    encoder; None: only with other footage.
     own_projection: whiten by the footage's own principal axes although the encoder brings a background; None: where
     both kinds of drive are MANY, since then they say more of the world than what ships (docs/ablation.md).
     budget_per_hour: None for the least that the footage supports. rate: frames per second to learn from.
@@ -106,14 +103,13 @@ def teach(
         )  # fmt: skip
 
     taught, beside = read(normal, "normal"), read(other, "other") if other else []
-    worldly = name in WORLDLY and projection is not None and lesson.density != DensityKind.DIRECT
     fitted = fit(
         taught,
         beside,
         background,
         pooling,
         projection=projection,
-        relative=bool(other) or worldly if lesson.relative is None else lesson.relative,
+        relative=bool(other) if lesson.relative is None else lesson.relative,
         rule=Rule(),
         budget_per_hour=lesson.budget_per_hour,
         dimensions=lesson.dimensions,
