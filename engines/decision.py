@@ -35,12 +35,12 @@ from engines.health import raised_limits
 
 CHANNELS = ("domain", "departure", "corruption")
 """Those that run from frame to frame here; health runs in the detector."""
-HEALTH = "health"
+LEAST_RISE = {"corruption": 1.0}
+"""Least distance of a threshold from the typical level, where footage that hardly varies would set one that speaks of nothing."""
 UNITS = {
     "domain": "nats",
     "departure": "× normal wander",
     "corruption": "nats above its past",
-    HEALTH: "× limit",
 }
 
 
@@ -344,7 +344,8 @@ def _settled(
 def _channel(name: str, units: tuple[HeldOut, ...], allowed: int, rule: Rule, least: float) -> Channel:
     peak = sorted(u.peak[name] for u in units)[len(units) - 1 - allowed]
     typical = float(np.median([u.typical[name] for u in units]))
-    return Channel(name, typical + rule.margin * (max(peak, least) - typical), typical)
+    rise = max(rule.margin * (max(peak, least) - typical), LEAST_RISE.get(name, 0.0))
+    return Channel(name, typical + rise, typical)
 
 
 def _health_above(units: Sequence[HeldOut], rule: Rule) -> int:

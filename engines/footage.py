@@ -220,19 +220,15 @@ class Recording:
             self.notes.append(f"damaged: {broken} packets could not be decoded; they were left out")
 
     def _images(self) -> Iterator[Frame]:
-        lost = False
         for index, file in enumerate(self.drive.files):
             data = np.fromfile(file, np.uint8)
             picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
             if picture is None:
                 self.notes.append(f"{file.name} cannot be read as an image; it was left out")
-                lost = True
                 continue
             time_s = index / self.images_per_second
-            yield replace(
-                rgb_frame(_u8(picture), self.drive.name, index, time_s, self.size), key=True, damaged=lost
-            )
-            lost = False
+            # A picture that was left out damages none of the others.
+            yield replace(rgb_frame(_u8(picture), self.drive.name, index, time_s, self.size), key=True)
 
 
 def at_most(frames: Iterable[Frame], every_s: float) -> Iterator[Frame]:

@@ -46,12 +46,12 @@ class Message:
     event: Event | Proposal
     model: Model
     captured_unix_s: float
-    muted: bool = False
     shown: Explanation | None = None
     clip_suffix: str = ""
     clip: Take | None = None
     lead_s: float = 0.0
     quiet: bool = False
+    muted: bool = False
     bundle: str = ""
 
 

@@ -363,7 +363,7 @@ class Daemon:
         for event in events:
             now_s, now_unix_s, witness = time.monotonic(), self._unix_s(), watch.witness
             muted = watch.muting.take(event, now_unix_s)
-            message = Message(event, watch.model, now_unix_s - (now_s - moment_s), muted)
+            message = Message(event, watch.model, now_unix_s - (now_s - moment_s), muted=muted)
             if event.phase == Phase.START:
                 shown = watch.begin(event, now_s)
                 message = replace(message, shown=shown, clip_suffix=witness.clip_suffix if witness else "")

@@ -83,6 +83,7 @@ def encode_drive(
     watched_s: list[float] = []
     health: list[NDArray[np.float32]] = []
     faulty, left_out = FaultySpans(), 0
+    doubted: list[Frame] = []
 
     def looked_at() -> Iterator[Frame]:
         nonlocal left_out
@@ -93,9 +94,16 @@ def encode_drive(
             if faulty.take(frame.time_s, seen):
                 checks.forget_waiting()
             if sound(seen):
+                yield from doubted
+                doubted.clear()
                 yield frame
-            else:
-                left_out += 1
+                continue
+            # Single pictures may look like a fault; what lasts long enough to be believed is left out from its beginning.
+            doubted.append(frame)
+            if faulty.certain:
+                left_out += len(doubted)
+                doubted.clear()
+        yield from doubted
 
     frames, inpainting = at_most(looked_at(), every_s), Inpainting(ignored)
     times: list[float] = []

@@ -1,6 +1,7 @@
 """Faults of the camera in footage that is meant to be normal: which parts, and what becomes of them.
 
-What is certain (black, white, a test pattern, repaired pictures, a freeze to the bit) is left out at once. All else may be
+What is certain (black, white, a test pattern, repaired pictures, a freeze to the bit) is left out once it is believed, from
+its beginning. All else may be
 a check's error on a camera like this, and footage that is taught as normal is what its limits are learnt from: it is
 learnt, and said."""
 
@@ -58,6 +59,11 @@ class FaultySpans:
         return True
 
     @property
+    def certain(self) -> bool:
+        """Whether a fault is believed now that cannot be anything else."""
+        return self._open is not None and self._open.certain
+
+    @property
     def spans(self) -> tuple[Span, ...]:
         """All so far."""
         return (*self._spans, *((self._open,) if self._open is not None else ()))
@@ -81,7 +87,7 @@ class FaultySpans:
 
 
 def sound(health: Health) -> bool:
-    """Whether a frame may be learnt from."""
+    """Whether nothing speaks for a fault that cannot be anything else."""
     return not any(suspicion.certain for suspicion in health.suspicions)
 
 

@@ -105,8 +105,9 @@ class HealthChecks:
             learner.past.forget_waiting()
 
     def new_scene(self) -> None:
-        """Forget what the picture looked like: elsewhere says nothing of what may hide it here. All else is the
-        camera's own."""
+        """Forget what the picture looked like: elsewhere says nothing of what is sharp, light or hidden here. What
+        lasts is the camera's own."""
+        self._forget_scene()
         self._cover.new_scene()
 
     def _remember(self, view: View, link: Link, health: Health) -> None:
@@ -121,10 +122,13 @@ class HealthChecks:
                 learner.past.learn(view.time_s, view.step_s, learner.state)
         elif view.time_s - self._broken_s >= UNDECIDED_S:
             self._broken_s = None
-            for learner in self._learners:
-                if not learner.lasting:
-                    learner.past.clear()
-                learner.restart()
+            self._forget_scene()
+
+    def _forget_scene(self) -> None:
+        for learner in self._learners:
+            if not learner.lasting:
+                learner.past.clear()
+            learner.restart()
 
 
 class Rules:
