@@ -139,7 +139,8 @@ def threshold_why(entries: Sequence[Entry]) -> list[str]:
     return [
         f"On an unseen camera the best row by F1 at half is {best.model}, {best.density}: it finds {d.found:.0%} of the frames at "
         f"{d.false:.0%} false, although its AUROC is {best.figures['B'].auroc:.3f}. Cameras are not exchangeable, and the most unusual of "
-        "those held out sets the level; that is why a camera is onboarded (`sightline calibrate`; false alarms before and after: [calibrate.md](calibrate.md#measured))."
+        "those held out sets the level; that is why a camera is onboarded (`sightline calibrate`; false alarms before and "
+        "after: [calibrate.md](calibrate.md#measured))."
     ]
 
 
