@@ -33,10 +33,11 @@ from engines.bundle import Bundle, open_bundle
 from engines.engine import Engine
 from engines.frames import Frame, Image
 from engines.scores import Features, Scores
+from monitor.camera_watch import Loaded, Watch
 from monitor.config import CameraConfig
 from monitor.events import Event
 from monitor.pipeline import BATCH
-from monitor.run import Daemon, Loaded, Watch
+from monitor.run import Daemon
 
 FPS = (10, 10, 15, 20, 20, 25, 30, 30)
 WARM_FRAMES = 5

@@ -9,31 +9,18 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from engines.bundle import Bundle
-from engines.decoding import ON_PROCESSOR, Decoding
-from engines.engine import Engine
-from engines.frames import Frame, Image
-from engines.scores import Scores
-from monitor.alerts import Model
+from engines.frames import Frame
 from monitor.batcher import Batcher
-from monitor.config import CameraConfig
-from monitor.drift import Proposal
-from monitor.events import SILENT, Event, Phase, Verdict
-from monitor.evidence.explain import Explanation, Sight
-from monitor.evidence.witness import Witness
-from monitor.live.camera import LiveCamera, Status
-from monitor.mute import NEVER, Mute, Muting
+from monitor.camera_watch import Watch
+from monitor.events import Event, Phase
 from monitor.outbox import Message
-from monitor.pipeline import BATCH, Stream
-from monitor.report.words import label
+from monitor.pipeline import BATCH
 from monitor.run_screen import Row
-from monitor.settings import rules
-from monitor.unscored import Unscored
 
 TICK_S = 0.1
 LATE_S = 1.0
@@ -64,18 +51,6 @@ class Display(Protocol):
         """Show the state of all cameras."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
-    """An opened bundle with its engine."""
-
-    bundle: Bundle
-    engine: Engine
-
-    @property
-    def model(self) -> Model:
-        return Model(self.bundle.manifest.name, self.bundle.sha256)
-
-
 class Alertness:
     """Whether the process itself was awake: nobody may be blamed for a silence that was our own.
 
@@ -94,147 +69,6 @@ class Alertness:
         if now_s - self._last_s > LATE_S and now_s - self._excused_s > self._excuse_every_s:
             self.awake_s = self._excused_s = now_s
         self._last_s = now_s
-
-
-class Watch:
-    """One camera under watch: its reader, its detector, and what is open.
-
-    Its media time counts from when the watch began, so that a camera that is silent from the start has a
-    time line too. arrived: set at each new frame. witness: gathers what is to be seen of events, if anybody wants it.
-    mute: when nobody is to be woken.
-    """
-
-    def __init__(
-        self,
-        config: CameraConfig,
-        loaded: Loaded,
-        arrived: threading.Event,
-        decoding: Decoding = ON_PROCESSOR,
-        witness: Witness | None = None,
-        mute: Mute = NEVER,
-    ) -> None:
-        self.witness = witness
-        self._sight: Sight | None = None
-        self.config, self.loaded, self.model = config, loaded, loaded.model
-        self.open: Event | None = None
-        self.scored = 0
-        self.notes: tuple[str, ...] = ()
-        self.proposal: Proposal | None = None
-        self.silent_since_s = 0.0
-        self._newest: Frame | None = None
-        self._judged = False
-        self.lead_s = 0.0
-        self._stream = Stream(config.name, loaded.bundle, rules=rules("", config))
-        self.muting = Muting(mute)
-        self._unscored = Unscored()
-        self._started_s = time.monotonic()
-        self.live = LiveCamera(
-            config.name,
-            config.url,
-            loaded.engine.input_size,
-            open_timeout_s=config.open_timeout_s,
-            read_timeout_s=config.read_timeout_s,
-            startup_grace_s=config.startup_grace_s,
-            rtsp_transport=config.rtsp_transport,
-            options=config.options,
-            decoding=decoding,
-            arrived=arrived,
-            ring=None if witness is None else witness.ring,
-        )
-
-    @property
-    def silent(self) -> bool:
-        """Whether it has been told that no frames come."""
-        return self.open is not None and self.open.kind in SILENT
-
-    @property
-    def limit_s(self) -> float:
-        """The age of the newest picture that makes a fault."""
-        first = self._newest is None
-        return max(self.config.startup_grace_s if first else 0.0, self.config.no_frames_after_s)
-
-    def take(self) -> Frame | None:
-        """Return the newest frame not taken yet, in the media time of this watch; None if there is none."""
-        frame = self.live.read(0.0)
-        if frame is None:
-            return None
-        if self._newest is None:
-            self.lead_s = max(0.0, frame.arrival_s - self._started_s - frame.time_s)
-        self._newest = replace(frame, time_s=frame.time_s + self.lead_s)
-        return self._newest
-
-    def image(self, frame: Frame) -> Image:
-        """What the engine is to score of a frame that was taken."""
-        return self._stream.image(frame)
-
-    def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
-        """Judge a frame that was taken, ``row`` of the scored batch."""
-        watched = self._stream.judge(frame, scores, row)
-        self.scored += watched.scored
-        self._sight = Sight(frame, scores.heat[row], scores.latent[row], self._stream.ignored)
-        height, width = frame.luma.shape
-        first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
-        fallback = None if self._judged else self.live.fallback
-        told = (first, fallback, self._unscored.note(watched))
-        self.notes, self.proposal = tuple(note for note in told if note is not None), watched.proposal
-        self._judged = True
-        # A picture that was held up on its way may be older than the moment its absence was told.
-        return self._follow(_not_before(event, event.detected_s) for event in watched.judged.events)
-
-    def listen(self, now_s: float, awake_s: float) -> tuple[Event, ...]:
-        """Say so if nothing has come for too long; ``now_s`` and ``awake_s`` on the monotonic clock."""
-        age_s = self.live.state.age_s
-        if self.silent or min(age_s, now_s - awake_s) < self.limit_s:
-            return ()
-        self.silent_since_s = now_s - age_s
-        since_s = self._last_media_s
-        linked = self.live.state.status in (Status.STREAMING, Status.STALE)
-        return self._follow(
-            self._stream.detector.no_frames(since_s + age_s, since_s, self.limit_s, linked=linked)
-        )
-
-    def unmute(self, unix_s: float) -> Event | None:
-        """The event that goes on though it was muted and its window is over, as it stands now; given out once."""
-        event = self.muting.due(unix_s)
-        if event is None:
-            return None
-        now_s = max(event.time_s + 1e-3, self._last_media_s + self.live.state.age_s)
-        return replace(event, phase=Phase.UPDATE, time_s=now_s)
-
-    def finish(self) -> tuple[Event, ...]:
-        """End what is still open, since nobody watches any more."""
-        media_s = self._last_media_s + (self.live.state.age_s if self.silent else 0.0)
-        return self._follow(_not_before(event, media_s) for event in self._stream.detector.finish())
-
-    def begin(self, event: Event, now_s: float) -> Explanation | None:
-        """Show what the newest frame says of an event that has just begun, and begin its clip."""
-        if self.witness is None:
-            return None
-        return self.witness.begin(self._sight, event.onset_s, self.lead_s, now_s)
-
-    def row(self, scored_per_s: float) -> Row:
-        state = self.live.state
-        verdict = "no verdict" if self._newest is None else label(Verdict.OK)
-        return Row(
-            self.config.name,
-            state.status.value,
-            state.fps if state.status == Status.STREAMING else 0.0,
-            scored_per_s,
-            state.dropped,
-            state.reconnects,
-            verdict if self.open is None else label(self.open.kind, self.open.mode),
-            self._unscored.summary or "" if state.status == Status.STREAMING else state.last_error,
-        )
-
-    @property
-    def _last_media_s(self) -> float:
-        return 0.0 if self._newest is None else self._newest.time_s
-
-    def _follow(self, events: Iterable[Event]) -> tuple[Event, ...]:
-        told = tuple(events)
-        for event in told:
-            self.open = None if event.phase == Phase.END else event
-        return told
 
 
 class Queue:
@@ -403,10 +237,3 @@ class Daemon:
             watch.live.close(0.0)
         for watch in self._watches:
             watch.live.close(max(0.0, deadline_s - time.monotonic()))
-
-
-def _not_before(event: Event, media_s: float) -> Event:
-    """Return the event, told and ended no earlier than ``media_s`` if it is the end of a silence."""
-    if event.kind not in SILENT or event.phase != Phase.END or event.end_s is None:
-        return event
-    return replace(event, time_s=max(event.time_s, media_s), end_s=max(event.end_s, media_s))

@@ -22,6 +22,7 @@ from engines.engine import Precision
 from engines.errors import BundleError, CalibrationError, EngineError, InputError, OutputError, masked
 from engines.opening import open_engine
 from engines.regions import parse_regions
+from monitor.camera_watch import Loaded, Watch
 from monitor.config import Config, check_folders, load_config
 from monitor.evidence.explain import Explainer
 from monitor.evidence.folder import EvidenceFolder
@@ -29,7 +30,7 @@ from monitor.evidence.witness import Wanted, Witness
 from monitor.journal import Journal
 from monitor.outbox import Outbox
 from monitor.pictures import EVIDENCE_PX, STILL_PX
-from monitor.run import Daemon, Loaded, Watch
+from monitor.run import Daemon
 from monitor.run_screen import aligned, screen
 from monitor.settings import mute, rules, told
 from monitor.signals import stop_on_signal

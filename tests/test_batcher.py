@@ -23,11 +23,12 @@ from engines.errors import EngineError
 from engines.frames import Frame
 from engines.scores import Scores
 from monitor.batcher import AWAITED_S, Batcher
+from monitor.camera_watch import Loaded, Watch
 from monitor.config import CameraConfig
 from monitor.events import Event
 from monitor.live.mailbox import Mailbox
 from monitor.outbox import Message
-from monitor.run import Daemon, Loaded, Watch
+from monitor.run import Daemon
 from monitor.run_screen import Row
 
 SIZE = (64, 64)

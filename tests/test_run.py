@@ -28,12 +28,13 @@ from engines.bundle import open_bundle
 from engines.health.fault import Fault
 from engines.rendered import Segment, render, write_video
 from monitor.alerts import Alert, decode
+from monitor.camera_watch import Loaded, Watch
 from monitor.config import CameraConfig
 from monitor.drift import Drift
 from monitor.events import Event, Phase
 from monitor.mute import parse_mute
 from monitor.outbox import Message, Outbox
-from monitor.run import EXCUSE_EVERY_S, Alertness, Loaded, Queue, Watch
+from monitor.run import EXCUSE_EVERY_S, Alertness, Queue
 from monitor.run import Daemon as DaemonLoop
 from monitor.run_screen import Row, Screen, aligned
 from monitor.settings import CameraFault
