@@ -17,11 +17,11 @@ CAMERA = 3.0
 """Times as far beyond its threshold as the scene's channels that corruption must be to make a camera fault."""
 SURE = 2.5
 """Times its threshold that corruption must reach besides: at less, a new scene in another light does the same."""
-DOUBT = 2.0
-"""Times as far beyond its threshold as the scene's channels from which on nobody can tell."""
-NEARLY, PLAIN = 0.8, 1.5
-"""Share of its limit at which a check of the camera's health makes a change of scene doubtful, and times its threshold
-at which the scene's evidence is beyond that."""
+PLAIN, DOUBT = 1.5, 2.0
+"""Times its threshold at which the scene's evidence is plain: corruption must then be so many times as far beyond its own
+for nobody to tell. Until then it is enough that it is louder."""
+NEARLY = 0.8
+"""Share of its limit at which a check of the camera's health makes a change of scene doubtful that is not plain."""
 MOST = 0.5
 """Share of the picture beyond which what hides or holds it is an error."""
 
@@ -43,8 +43,9 @@ def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdic
     if corruption > SURE and corruption > CAMERA * scene:
         return Verdict.CAMERA_FAULT, Fault.CORRUPTED
     nearest = health.nearest
-    nearly = nearest is not None and nearest.closeness >= NEARLY and scene < PLAIN
-    if nearly or (corruption > 1.0 and corruption > DOUBT * scene):
+    plain = scene >= PLAIN
+    nearly = nearest is not None and nearest.closeness >= NEARLY and not plain
+    if nearly or (corruption > 1.0 and corruption > (DOUBT if plain else 1.0) * scene):
         return Verdict.CANT_TELL, ""
     return Verdict.LEFT_DOMAIN, ""
 
