@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from engines.decision import Calibration, Channel, Channels, Levels
 from engines.density import Floats
-from engines.health import Health, Suspicion
+from engines.health import Health
+from engines.health.belief import CLEAR_S, Belief
 from engines.health.fault import Fault
 from monitor.events import Event, Phase, Verdict
 from monitor.verdict import SCENE, runner_up, scene_or_camera
@@ -24,7 +25,6 @@ from monitor.verdict import SCENE, runner_up, scene_or_camera
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 8.0
 """How far back, beyond the time that a channel is held, an onset is looked for."""
-FAULT_CLEAR_S = 0.5
 PATIENCE_S = 3.0
 """How much longer than it takes to be believed evidence must go on to say anything but that the scene changed: at the
 mouth of a tunnel the early features are ahead of the deep ones."""
@@ -81,7 +81,7 @@ class Detector:
         self._open: Event | None = None
         self._source = Source.CHANNELS
         self._number = 0
-        self._suspected_s: dict[Fault, float] = {}
+        self._belief = Belief()
         self._clear_since: float | None = None
         self._above_since: float | None = None
         self._scene_over_s = -math.inf
@@ -92,7 +92,7 @@ class Detector:
     @property
     def quiet(self) -> bool:
         """Whether no event is open and nothing speaks for one: what begins from here on is new."""
-        return self._open is None and not self._suspected_s and self._above_since is None
+        return self._open is None and not self._belief.suspects and self._above_since is None
 
     def update(self, sample: Sample) -> Judged:
         """Take one frame. Time that does not advance is an error of the caller's (ValueError)."""
@@ -153,15 +153,15 @@ class Detector:
                 self._note(still.value, now)
                 return []
             self._clear_since = now if self._clear_since is None else self._clear_since
-            if now - self._clear_since < FAULT_CLEAR_S:
+            if now - self._clear_since < CLEAR_S:
                 return []
             ended = self._end(now, self._clear_since)
-            self._suspected_s.clear()
+            self._belief.clear()
             return ended
-        believed = self._believed(health, now)
-        if believed is None:
+        found = self._belief.take(now, health)
+        if found is None:
             return []
-        since = self._suspected_s[believed.fault]
+        believed, since = found
         ended = self._end(now, since) if self._open is not None else []
         # Stillness is suspicious at once and believed only after its own time, which is the limit to name.
         threshold = believed.confirm_s if believed.since_s is not None else believed.threshold
@@ -170,16 +170,6 @@ class Detector:
         self._source = Source.HEALTH
         self._explain({}, health, certain=believed.certain)
         return [*ended, self._say(Phase.START, now)]
-
-    def _believed(self, health: Health, now: float) -> Suspicion | None:
-        """The most certain suspicion, once it has lasted long enough; how long the others have is remembered."""
-        # A frozen picture was frozen since its first repetition, not since it began to look suspicious.
-        began = {s.fault: now if s.since_s is None else s.since_s for s in health.suspicions}
-        self._suspected_s = {f: min(self._suspected_s.get(f, t), t) for f, t in began.items()}
-        first = next(iter(health.suspicions), None)
-        if first is None or now - self._suspected_s[first.fault] < first.confirm_s:
-            return None
-        return first
 
     def _scene(self, sample: Sample, levels: Levels) -> list[Event]:
         now = sample.time_s

@@ -1,19 +1,17 @@
 """Faults of the camera in footage that is meant to be normal: which parts, and what becomes of them.
 
 What is certain (black, white, a test pattern, repaired pictures, a freeze to the bit) is left out once it is believed, from
-its beginning. All else may be
-a check's error on a camera like this, and footage that is taught as normal is what its limits are learnt from: it is
-learnt, and said."""
+its beginning. All else may be a check's error on a camera like this, and footage that is taught as normal is what its
+limits are learnt from: it is learnt, and said."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from engines.health import Health
+from engines.health.belief import CLEAR_S, Belief
 from engines.health.fault import Fault
 
-CLEAR_S = 0.5
-"""Without suspicion for so long: the part is over."""
 MOST_NAMED = 3
 
 
@@ -36,7 +34,7 @@ class FaultySpans:
     def __init__(self) -> None:
         self._spans: list[Span] = []
         self._open: Span | None = None
-        self._since_s: dict[Fault, float] = {}
+        self._belief = Belief()
 
     def take(self, time_s: float, health: Health) -> bool:
         """Take one frame; whether it was just then believed to be faulty, so that it must not be got used to."""
@@ -49,13 +47,13 @@ class FaultySpans:
             if time_s - self._open.end_s < CLEAR_S:
                 return False
             self._spans.append(self._open)
-            self._open, self._since_s = None, {}
-        began = {s.fault: time_s if s.since_s is None else s.since_s for s in health.suspicions}
-        self._since_s = {f: min(self._since_s.get(f, t), t) for f, t in began.items()}
-        first = next(iter(health.suspicions), None)
-        if first is None or time_s - self._since_s[first.fault] < first.confirm_s:
+            self._open = None
+            self._belief.clear()
+        found = self._belief.take(time_s, health)
+        if found is None:
             return False
-        self._open = Span(first.fault, self._since_s[first.fault], time_s, first.certain)
+        believed, since_s = found
+        self._open = Span(believed.fault, since_s, time_s, believed.certain)
         return True
 
     @property
