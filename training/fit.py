@@ -178,13 +178,11 @@ def fit(
         latent, beside = projection.latent(latent), [projection.latent(features) for features in beside]
     name, units, notes = _judges(normal, footage, rule, seen)
     support, weights = thinned(latent, footage.drives)
-    alone = relative and not other and shipped is not None
-    leading = min(LEADING, latent.shape[1]) if relative and not alone else latent.shape[1]
+    known = _known(latent, footage, beside, shipped) if relative else None
+    whole = known is None or known.alone
+    leading = latent.shape[1] if whole else min(LEADING, latent.shape[1])
     bandwidth, tried = _choose_bandwidth(latent[:, :leading], support, weights, units)
     estimate = _estimator(kind, bandwidth, leading)
-    known = behind(latent, footage.drives, beside, shipped) if relative else None
-    if alone and shipped is not None:
-        known = world(shipped, len(normal))
     broad = None if known is None else estimate(known.latent, known.weights)
     early_projection = _early_projection(footage, background)
     early = None if early_projection is None else early_projection.latent(footage.early)
@@ -209,6 +207,13 @@ def fit(
         for u in units
     ]
     return Fitted(density, calibrate(scored, rule, name, budget_per_hour), tried, notes)
+
+
+def _known(latent: Floats, footage: Footage, beside: Sequence[Floats], shipped: Background | None) -> Behind:
+    """What normal is told from: other footage with all that is known, or without any the world at large."""
+    if shipped is not None and not beside:
+        return world(shipped, len(np.unique(footage.drives)))
+    return behind(latent, footage.drives, beside, shipped)
 
 
 def _judges(

@@ -51,11 +51,14 @@ class Behind:
     normals: int
 
     @property
+    def alone(self) -> bool:
+        """Whether the shipped background is all there is."""
+        return bool((self.drives == SHIPPED).all())
+
+    @property
     def other(self) -> Side | None:
         """What was shown as other, or the shipped background where it is alone; None where there is neither."""
-        shown = self.drives >= self.normals
-        if (self.drives == SHIPPED).all():
-            shown = np.ones(len(self.drives), np.bool_)
+        shown = (self.drives >= self.normals) | self.alone
         if not shown.any():
             return None
         return Side(self.latent[shown], self.weights[shown] / self.weights[shown].sum())
