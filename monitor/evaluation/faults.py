@@ -22,12 +22,10 @@ from monitor.evaluation.cases import Case
 from monitor.evaluation.result import FaultResult
 from monitor.evaluation.unseen import Unseen
 from monitor.events import SILENT, Event, Phase, Verdict
-from monitor.pipeline import BATCH, Stream
+from monitor.pipeline import BATCH, SILENT_AFTER_S, Stream
 
 PAST_S, FAULT_S = 10.0, 8.0
 EVERY_S = 0.1
-NO_FRAMES_AFTER_S = 3.0
-"""Age of the newest picture that makes a fault, as ``sightline run`` has it unless told."""
 WIDTH_PX = 640
 """Faults are made on pictures at most so wide, and at most ten a second: enough for every mode, and bounded in time
 and memory."""
@@ -160,9 +158,9 @@ class _Bench:
 
 def _silence(stream: Stream, last_s: float, now_s: float) -> Iterator[Event]:
     """What the daemon says when no picture has come for too long."""
-    told_s = last_s + NO_FRAMES_AFTER_S
+    told_s = last_s + SILENT_AFTER_S
     if now_s >= told_s:
-        yield from _begun(stream.detector.no_frames(told_s, last_s, NO_FRAMES_AFTER_S))
+        yield from _begun(stream.detector.no_frames(told_s, last_s, SILENT_AFTER_S))
 
 
 def _begun(events: Iterable[Event]) -> Iterator[Event]:
