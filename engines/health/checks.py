@@ -48,7 +48,7 @@ class Check:
 CHECKS = (
     Check(Fault.BLACK, "black", "share of pixels", 0.98, 0.5, certain=True),
     Check(Fault.WHITE, "white", "share of pixels", 0.98, 0.5, certain=True),
-    Check(Fault.TEST_PATTERN, "columns", "ratio", 2.6, 0.5, certain=True),
+    Check(Fault.TEST_PATTERN, "columns", "ratio", 2.6, 1.0, certain=True),
     Check(Fault.MACROBLOCKS, "repaired", "share of frames", 0.2, 0.3, keeps=0.3, lag_s=0.5, certain=True),
     Check(Fault.WRONG_SIZE, "slip", "share of looks", 0.7, 0.5, lag_s=1.5),
     Check(Fault.WRONG_SIZE, "bars", "share of width", 0.15, 1.0),

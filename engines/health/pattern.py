@@ -21,16 +21,21 @@ STRIPES = slice(4, 26)
 """Stripes over the height that are looked for."""
 STRIPE_LAG_S, STRIPE_S = 0.3, 0.8
 SLIP_ROWS, SLIP_PX, SLIP_APART, SLIP_WHITE = 64, 257, 3, 0.7
+JOINED, UNJOINED_SHARE = 0.7, 16
+"""Rows join end to end when the last pixel of each differs from the first by at most this share of how much it differs
+from the first of others, this part of the height away."""
 SLIP_EVERY, SLIP_S = 2, 1.0
 BAR_LUMA = 24.0
-COLUMN_LEVELS = 35.0
+COLUMN_LEVELS, COLUMN_SHARE, COLUMN_DRIFT = 35.0, 0.75, 0.15
+"""Grey levels by which columns must differ; the share of them whose insides are judged; and the share of how much they
+differ by which they may change: bars stand still, what a car passes does not."""
 
 
 class Pattern:
     """stripes: amplitude (log of the light) of a single wave over the rows that changes within ``STRIPE_LAG_S``.
-    slip: share of the latest looks at which each row began later than the one above. bars: share of the width that is black from
-    top to bottom at both sides, above the stream's past. columns: how much more the columns of the upper picture differ than what is in
-    them."""
+    slip: share of the latest looks at which each row began later than the one above, and ended where it began. bars:
+    share of the width that is black from top to bottom at both sides, above the stream's past. columns: how much more
+    the columns of the upper picture differ than what is in them, while they stay as they are."""
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
@@ -38,6 +43,7 @@ class Pattern:
         self._rows: deque[tuple[float, Floats]] = deque()
         self._stripes = self._slip = self._looked_s = 0.0
         self._turn = 0
+        self._profile, self._bars = np.zeros((0, 3), np.float32), 0.0
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         if self._turn % SLIP_EVERY == 0:
@@ -51,11 +57,24 @@ class Pattern:
             "stripes": self._follow_stripes(view),
             "slip": self._slip,
             "bars": bars - (float(known[0]) if known is not None else 0.0),
-            "columns": _columns(view),
+            "columns": self._columns(view),
         }
 
     def restart(self) -> None:
         self._rows.clear()
+
+    def _columns(self, view: View) -> float:
+        """Colour bars: deviation between the columns of the upper 60 %, over that within them; 0 where they hardly differ,
+        or have just become others."""
+        profile, between, within = _columns(view)
+        bars = between / (within + 3.0) if between > COLUMN_LEVELS else 0.0
+        if bars:
+            before = self._profile
+            if before.shape != profile.shape or np.abs(profile - before).mean() > COLUMN_DRIFT * between:
+                # What was seen is gone; what is there in its place may be bars.
+                self._profile, bars = profile, 0.0 if self._bars else bars
+        self._bars = bars
+        return bars
 
     def _follow_stripes(self, view: View) -> float:
         luma, hidden, now = view.frame.luma, view.sight.hidden, view.time_s
@@ -102,12 +121,13 @@ def _wave(change: Floats) -> float:
 
 def _slips(luma: Image, hidden: NDArray[np.bool_] | None) -> bool:
     """Whether rows are shifted against those above them, alike on both sides of the picture, over its height or in its
-    upper half.
+    upper half, and join end to end.
 
-    Lines of the road are shifted too, but to the left on one side and to the right on the other, and what stands
-    above it is upright. Rows are compared some rows apart, since a slip may be less than a pixel."""
+    Memory that is read with the wrong length of a row is read without a gap: where one row ends the next goes on. No
+    scene does that. Lines of the road are shifted too, to the left on one side and to the right on the other, or, in a
+    bend or on a slope, alike on both. Rows are compared some rows apart, since a slip may be less than a pixel."""
     height, width = luma.shape
-    if height < SLIP_ROWS or width < 128:
+    if height < SLIP_ROWS or width < 128 or not _joined(luma, hidden):
         return False
     at = np.linspace(1, height - SLIP_APART - 2, SLIP_ROWS).astype(int)
     wide = min(SLIP_PX, width // 2)
@@ -122,7 +142,25 @@ def _slips(luma: Image, hidden: NDArray[np.bool_] | None) -> bool:
         cross = _cross(luma[rows, span], luma[rows + SLIP_APART, span])
         upper.append(_shift(cross[rows < height // 2], wide - 1))
         whole.append(_shift(cross, wide - 1))
-    return any(abs(a - b) <= 1 and min(abs(a), abs(b)) >= 2 for a, b in (upper, whole))
+    return any(abs(a - b) <= 1 and min(abs(a), abs(b)) >= 1 for a, b in (upper, whole))
+
+
+def _joined(luma: Image, hidden: NDArray[np.bool_] | None) -> bool:
+    """Whether each row ends with what it, or the next one, begins with."""
+    first, last = luma[:, 0].astype(np.float32), luma[:, -1].astype(np.float32)
+    if hidden is not None:
+        seen = ~(hidden[:, 0] | hidden[:, -1])
+        first, last = first[seen], last[seen]
+    away = len(luma) // UNJOINED_SHARE
+    if len(first) < 2 * away:
+        return False
+    beside = min(_apart(last, first), _apart(last[:-1], first[1:]))
+    others = 0.5 * (_apart(last[away:], first[:-away]) + _apart(last[:-away], first[away:]))
+    return beside + 0.5 <= JOINED * (others + 0.5)
+
+
+def _apart(a: Floats, b: Floats) -> float:
+    return float(np.abs(a - b).mean())
 
 
 def _cross(rows: Image, below: Image) -> NDArray[np.complex64]:
@@ -148,17 +186,15 @@ def _bars(grey: Floats) -> float:
     return float(2.0 * min(left, right) / black.size)
 
 
-def _columns(view: View) -> float:
-    """Colour bars: deviation between the columns of the upper 60 %, over that within them; 0 where they hardly
-    differ."""
+def _columns(view: View) -> tuple[Floats, float, float]:
+    """Means of the columns of the upper 60 % (columns × 3), the deviation between them, and that within most of them."""
     small, rows = view.small, np.ones(len(view.small), np.bool_)
     rows[view.sight.small_hidden // small.shape[1]] = False
     upper = small[: len(small) * 6 // 10 : 2, ::2][rows[: len(small) * 6 // 10 : 2]].astype(np.float32)
     if len(upper) < len(small) // 8:
-        return 0.0
+        return np.zeros((0, 3), np.float32), 0.0, 0.0
     upper = upper[:, upper.max((0, 2)) >= BAR_LUMA]  # a picture between bars has none of colour
-    if upper.shape[1] < small.shape[1] // 8:
-        return 0.0
-    between = float(upper.mean(0).std(0).mean())
-    within = ranked(upper.std(0).mean(1), 0.5)
-    return between / (within + 3.0) if between > COLUMN_LEVELS else 0.0
+    profile = upper.mean(0)
+    if len(profile) < small.shape[1] // 8:
+        return profile, 0.0, 0.0
+    return profile, float(profile.std(0).mean()), ranked(upper.std(0).mean(1), COLUMN_SHARE)
