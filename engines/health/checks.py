@@ -54,7 +54,7 @@ CHECKS = (
     Check(Fault.WRONG_SIZE, "bars", "share of width", 0.15, 1.0),
     Check(Fault.WRONG_SIZE, "magnified", "likeness", 0.02, 0.5),
     Check(Fault.FLIPPED, "flipped", "likeness", 0.02, 0.5),
-    Check(Fault.MOVED, "moved", "likeness", 0.02, 1.0),
+    Check(Fault.MOVED, "moved", "likeness", 0.02, 1.5),
     Check(Fault.DISTORTION, "bent", "likeness", 0.02, 1.0),
     Check(Fault.TEST_PATTERN, "panel", "share of picture", 0.08, 0.5, lag_s=1.3),
     Check(Fault.DEAD_PIXELS, "lines", "lines", 3.0, 1.5, lag_s=1.0),

@@ -29,6 +29,9 @@ TEXTURE, LEAST_OVERLAP = 0.5, 0.4
 LEAST_MOVE, LEAST_ROLL_DEG = 0.035, 3.0
 """Share of the picture's width, or degrees, by which a camera must have moved: a bump is less."""
 LAYOUT = (24, 36)
+SETTLE_S, LATELY_S, SETTLED = 0.6, 0.5, 0.1
+"""How long after a move it is looked whether the picture stayed where it went; over how long; and how much more the
+layout must then be like the past one so moved than like it unmoved: in a turn it goes on, after a bump it comes back."""
 RETURN_S, SHAKEN_S = 0.3, 0.6
 """How long a layout must be as before to be so; what is laid out anew again sooner than this shakes."""
 _MIDDLE = ((SMALL[1] - 1) / 2, (SMALL[0] - 1) / 2)
@@ -47,6 +50,8 @@ class Layout:
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0
         self._moved_s = self._shaken_s = -math.inf
+        self._move = floats(np.eye(2, 3))
+        self._since: Floats = np.zeros(LAYOUT, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         before, self._grey = self._grey, view.grey
@@ -62,10 +67,15 @@ class Layout:
             if view.time_s - self._moved_s < SHAKEN_S:
                 self._kind, self._shaken_s = "", view.time_s + SHAKEN_S
             self._moved_s = view.time_s
+            self._since = np.zeros(LAYOUT, np.float32)
             # Half way back from how much less this is like the past is as it was.
             self._alike, self._limit = alike, 0.5 * (was + alike) if was - alike > 0.1 else 2.0
         elif self._alike > self._limit:
             self._kind = ""
+        if self._kind == "moved":
+            self._since += floats((1.0 - math.exp(-view.step_s / LATELY_S)) * (shape - self._since))
+            if view.time_s - self._moved_s >= SETTLE_S and not self._settled(known.reshape(LAYOUT)):
+                self._kind = ""
         return {kind: self._gain if kind == self._kind else 0.0 for kind in KINDS}
 
     def restart(self) -> None:
@@ -77,9 +87,10 @@ class Layout:
         if cv2.norm(target) < TEXTURE * cv2.norm(structure(before)):
             return False  # hardly anything is left to be laid out
         driving = max(_zoomed(before, target, z) for z in FORWARD)
+        move, alike = _best_move(before, now)
         best, kind = max(
             (max(_zoomed(floats(cv2.flip(before, c)), target, z) for c in FLIPS for z in FORWARD), "flipped"),
-            (_best_move(before, now), "moved"),
+            (alike, "moved"),
             (max(_zoomed(before, target, z) for z in ZOOMS), "magnified"),
             (max(_bent(before, target, k) for k in BENDS), "bent"),
         )
@@ -89,15 +100,27 @@ class Layout:
             return False
         # The same again, or its opposite: the picture is as it was before.
         self._kind, self._gain = "" if self._kind else kind, best - driving
+        self._move = move
         return True
 
+    def _settled(self, known: Floats) -> bool:
+        """Whether the layout since the move is the past one, moved."""
+        move = self._move.copy()
+        scale = LAYOUT[0] / SMALL[0]
+        # The middle of a pixel stays in its middle.
+        move[:, 2] = scale * move[:, 2] + (scale - 1.0) / 2 * (1.0 - move[:, :2].sum(1))
+        moved = cv2.warpAffine(known, move, LAYOUT[::-1])
+        inside = cv2.warpAffine(np.ones(LAYOUT, np.float32), move, LAYOUT[::-1])
+        since = self._since * inside
+        return likeness(floats(moved), since) - likeness(floats(known * inside), since) >= SETTLED
 
-def _best_move(before: Floats, now: Floats) -> float:
-    """How alike the frames are once ``before`` is rolled and shifted at its best, where both show something; 0 for
-    a move that a bump may make."""
+
+def _best_move(before: Floats, now: Floats) -> tuple[Floats, float]:
+    """How ``before`` is best rolled and shifted (2 × 3, as cv2.warpAffine takes it), and how alike the frames are then,
+    where both show something; 0 for a move that a bump may make."""
     window = cv2.createHanningWindow(SMALL[::-1], cv2.CV_32F)
     target = structure(now)
-    best = 0.0
+    best, move = 0.0, floats(np.eye(2, 3))
     for degrees in ROLLS_DEG:
         turn = cv2.getRotationMatrix2D(_MIDDLE, degrees, 1.0)
         turned = structure(_warped(before, turn))
@@ -106,8 +129,10 @@ def _best_move(before: Floats, now: Floats) -> float:
         inside = cv2.warpAffine(np.ones(SMALL, np.float32), turn, SMALL[::-1])
         far = abs(degrees) > LEAST_ROLL_DEG or math.hypot(across, down) > LEAST_MOVE * SMALL[1]
         if far and inside.mean() >= LEAST_OVERLAP:
-            best = max(best, likeness(structure(_warped(before, turn)) * inside, target * inside))
-    return best
+            alike = likeness(structure(_warped(before, turn)) * inside, target * inside)
+            if alike > best:
+                best, move = alike, floats(turn)
+    return move, best
 
 
 def _zoomed(before: Floats, target: Floats, zoom: float) -> float:
