@@ -67,7 +67,7 @@ CHECKS = (
     Check(Fault.WHITE, "flare", "share of picture", 0.3, 0.5, lag_s=1.3),
     Check(Fault.WHITE, "whitened", "share of patches", 0.75, 1.0),
     Check(Fault.COVERED, "covered", "share of patches", 0.2, 1.0),
-    Check(Fault.COVERED, "overlay", "share of picture", 0.14, 0.5, lag_s=1.3),
+    Check(Fault.COVERED, "overlay", "share of picture", 0.14, 1.0, lag_s=1.3),
     Check(Fault.COVERED, "featureless", "share of patches", 0.97, 2.0),
     Check(Fault.BANDING, "stripes", "log light", 0.09, 1.0, lag_s=1.0),
     Check(Fault.BLUR, "blur", "log sharpness", 1.0, 1.5),

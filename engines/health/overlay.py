@@ -26,6 +26,9 @@ REST_SHARE, WHOLE_SHARE = 0.3, 0.9
 that it must change."""
 LARGE_SHARE, PIECES = 0.3, 3
 """What is smaller and in fewer pieces may be a lorry beside the car."""
+SAME = 0.5
+"""How alike the structure under the step may be to what was there before: the bonnet, as light falls on it anew, and what
+a pole or a shadow laid bare again, look as they did."""
 ADDED, MORE, LESS, STRENGTH = 0.8, 1.2, 0.7, 12.0
 """Structure that came, and all that is there now, over what was there: more is something new, less is a lid.
 Power that structure must have, in grey levels squared: a codec changes as much, but weakly."""
@@ -153,6 +156,8 @@ class Overlay:
             and float(rose.mean()) > LIGHT_LEVELS
         )
         if not (light or (local and (added or flat)) or (whole and came > ADDED)):
+            return None
+        if not light and _alike(self._fine, self._trace, tiles) > SAME:
             return None
         self._settled = False
         kind = "flare" if light else "panel" if local and added and _panel(moved) else "overlay"
