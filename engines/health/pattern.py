@@ -67,7 +67,7 @@ class Pattern:
         """Colour bars: deviation between the columns of the upper 60 %, over that within them; 0 where they hardly differ,
         or have just become others."""
         profile, between, within = _columns(view)
-        bars = between / (within + 3.0) if between > COLUMN_LEVELS else 0.0
+        bars = between / (within + 3.0)
         if bars:
             before = self._profile
             if before.shape != profile.shape or np.abs(profile - before).mean() > COLUMN_DRIFT * between:
@@ -187,7 +187,8 @@ def _bars(grey: Floats) -> float:
 
 
 def _columns(view: View) -> tuple[Floats, float, float]:
-    """Means of the columns of the upper 60 % (columns × 3), the deviation between them, and that within most of them."""
+    """Means of the columns of the upper 60 % (columns × 3), the deviation between them, 0 where they hardly differ, and that
+    within most of them."""
     small, rows = view.small, np.ones(len(view.small), np.bool_)
     rows[view.sight.small_hidden // small.shape[1]] = False
     upper = small[: len(small) * 6 // 10 : 2, ::2][rows[: len(small) * 6 // 10 : 2]].astype(np.float32)
@@ -195,6 +196,7 @@ def _columns(view: View) -> tuple[Floats, float, float]:
         return np.zeros((0, 3), np.float32), 0.0, 0.0
     upper = upper[:, upper.max((0, 2)) >= BAR_LUMA]  # a picture between bars has none of colour
     profile = upper.mean(0)
-    if len(profile) < small.shape[1] // 8:
+    between = float(profile.std(0).mean()) if len(profile) >= small.shape[1] // 8 else 0.0
+    if between <= COLUMN_LEVELS:
         return profile, 0.0, 0.0
-    return profile, float(profile.std(0).mean()), ranked(upper.std(0).mean(1), COLUMN_SHARE)
+    return profile, between, ranked(upper.std(0).mean(1), COLUMN_SHARE)

@@ -58,7 +58,7 @@ class Stillness:
         self._patches: Image | None = None
         self._anchor: tuple[float, Floats] | None = None
         self._same_s = 0.0
-        self._leapt, self._abrupt = False, True
+        self._leapt, self._abrupt, self._key = False, True, False
         self._calm: deque[float] = deque(maxlen=CALM_FRAMES)
         self._paces: deque[tuple[float, float]] = deque()
         self._stopped: Image = np.zeros(0, np.uint8)
@@ -77,7 +77,7 @@ class Stillness:
         self._same_s = self._same_s + view.step_s if known and not moved.any() else 0.0
         self.state = np.concatenate([[calmest], moved]).astype(np.float32) if known else NOTHING
         still_s = self._still(view, link, quiet)
-        self._note_pace(view.time_s, moved, usual)
+        self._note_pace(view, moved, usual)
         return {
             "identical_s": self._same_s,
             "still_s": 0.0 if self._leapt else max(self._same_s, still_s if self._abrupt else 0.0),
@@ -97,11 +97,14 @@ class Stillness:
         change = cv2.absdiff(before.reshape(count, -1), view.patches.reshape(count, -1))
         return floats(cv2.reduce(change, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
 
-    def _note_pace(self, time_s: float, moved: Floats, usual: Floats | None) -> None:
+    def _note_pace(self, view: View, moved: Floats, usual: Floats | None) -> None:
         """How fast the scene goes by, against what is usual: 1 where that is not known."""
         pace = 1.0 if usual is None else float(moved.mean() / (usual[1:].mean() + 0.1))
-        self._paces.append((time_s, pace))
-        while self._paces[0][0] < time_s - BRAKES_S:
+        key, self._key = self._key, view.frame.key
+        if view.frame.key and not key and self._paces:
+            pace = self._paces[-1][1]  # a key frame touches all there is, even of a picture that stands still
+        self._paces.append((view.time_s, pace))
+        while self._paces[0][0] < view.time_s - BRAKES_S:
             self._paces.popleft()
 
     def _stops_at_once(self, now: float) -> bool:
