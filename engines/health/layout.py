@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -29,12 +31,18 @@ TEXTURE, LEAST_OVERLAP = 0.5, 0.4
 LEAST_MOVE, LEAST_ROLL_DEG = 0.035, 3.0
 """Share of the picture's width, or degrees, by which a camera must have moved: a bump is less."""
 LAYOUT = (24, 36)
-SETTLE_S, LATELY_S, SETTLED = 0.6, 0.5, 0.1
-"""How long after a move it is looked whether the picture stayed where it went; over how long; and how much more the
-layout must then be like the past one so moved than like it unmoved: in a turn it goes on, after a bump it comes back."""
+SETTLE_S, LATELY_S, FITS = (0.6, 1.6), 0.5, 0.1
+SETTLED = {"moved": 0.1, "bent": 0.0}
+"""From when to when after a leap it is looked whether the picture stayed as it was laid out; over how long; how like the
+layout must then be to the past one so laid out; and how much more than to that as it was: in a turn it goes on, after a
+bump it comes back. Bent, most stays where it was. Roads look much like their mirror images, and magnified the past is
+too coarse."""
 RETURN_S, SHAKEN_S = 0.3, 0.6
 """How long a layout must be as before to be so; what is laid out anew again sooner than this shakes."""
 _MIDDLE = ((SMALL[1] - 1) / 2, (SMALL[0] - 1) / 2)
+
+Lay: TypeAlias = Callable[[Floats], tuple[Floats, Floats]]
+"""Lays a picture out anew; returns it and where it shows something (0 to 1)."""
 
 KINDS = ("flipped", "moved", "magnified", "bent")
 
@@ -50,7 +58,7 @@ class Layout:
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0
         self._moved_s = self._shaken_s = -math.inf
-        self._move = floats(np.eye(2, 3))
+        self._lay: Lay = _moving(floats(np.eye(2, 3)))
         self._since: Floats = np.zeros(LAYOUT, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
@@ -72,9 +80,10 @@ class Layout:
             self._alike, self._limit = alike, 0.5 * (was + alike) if was - alike > 0.1 else 2.0
         elif self._alike > self._limit:
             self._kind = ""
-        if self._kind == "moved":
+        if self._kind in SETTLED:
             self._since += floats((1.0 - math.exp(-view.step_s / LATELY_S)) * (shape - self._since))
-            if view.time_s - self._moved_s >= SETTLE_S and not self._settled(known.reshape(LAYOUT)):
+            looked = SETTLE_S[0] <= view.time_s - self._moved_s <= SETTLE_S[1]
+            if looked and not self._settled(known.reshape(LAYOUT)):
                 self._kind = ""
         return {kind: self._gain if kind == self._kind else 0.0 for kind in KINDS}
 
@@ -87,12 +96,13 @@ class Layout:
         if cv2.norm(target) < TEXTURE * cv2.norm(structure(before)):
             return False  # hardly anything is left to be laid out
         driving = max(_zoomed(before, target, z) for z in FORWARD)
-        move, alike = _best_move(before, now)
+        moved, move = _best_move(before, now)
+        bent, k1 = max((_bent(before, target, k), k) for k in BENDS)
         best, kind = max(
             (max(_zoomed(floats(cv2.flip(before, c)), target, z) for c in FLIPS for z in FORWARD), "flipped"),
-            (alike, "moved"),
+            (moved, "moved"),
             (max(_zoomed(before, target, z) for z in ZOOMS), "magnified"),
-            (max(_bent(before, target, k) for k in BENDS), "bent"),
+            (bent, "bent"),
         )
         found = 1.0 - best <= LEFT * (1.0 - driving) and best >= max(LEAST, link.usual - WORSE[kind])
         # By so much magnified, hardly anything is where it was.
@@ -100,24 +110,42 @@ class Layout:
             return False
         # The same again, or its opposite: the picture is as it was before.
         self._kind, self._gain = "" if self._kind else kind, best - driving
-        self._move = move
+        self._lay = _bending(k1) if kind == "bent" else _moving(move)
         return True
 
     def _settled(self, known: Floats) -> bool:
-        """Whether the layout since the move is the past one, moved."""
-        move = self._move.copy()
-        scale = LAYOUT[0] / SMALL[0]
-        # The middle of a pixel stays in its middle.
-        move[:, 2] = scale * move[:, 2] + (scale - 1.0) / 2 * (1.0 - move[:, :2].sum(1))
-        moved = cv2.warpAffine(known, move, LAYOUT[::-1])
-        inside = cv2.warpAffine(np.ones(LAYOUT, np.float32), move, LAYOUT[::-1])
-        since = self._since * inside
-        return likeness(floats(moved), since) - likeness(floats(known * inside), since) >= SETTLED
+        """Whether the layout of late is the past one, laid out anew."""
+        before = floats(cv2.resize(known, SMALL[::-1], interpolation=cv2.INTER_LINEAR))
+        since = floats(cv2.resize(self._since, SMALL[::-1], interpolation=cv2.INTER_LINEAR))
+        laid, inside = self._lay(before)
+        anew, as_it_was = likeness(laid, since * inside), likeness(before * inside, since * inside)
+        return anew >= FITS and anew - as_it_was >= SETTLED[self._kind]
 
 
-def _best_move(before: Floats, now: Floats) -> tuple[Floats, float]:
-    """How ``before`` is best rolled and shifted (2 × 3, as cv2.warpAffine takes it), and how alike the frames are then,
-    where both show something; 0 for a move that a bump may make."""
+def _moving(how: Floats) -> Lay:
+    """To roll and shift, as cv2.warpAffine takes it."""
+
+    def lay(picture: Floats) -> tuple[Floats, Floats]:
+        inside = floats(cv2.warpAffine(np.ones(SMALL, np.float32), how, SMALL[::-1]))
+        return _warped(picture, how) * inside, inside
+
+    return lay
+
+
+def _bending(k1: float) -> Lay:
+    """To bend, away from the corners that stay dark then."""
+    across, down, inside = _bend(k1)
+
+    def lay(picture: Floats) -> tuple[Floats, Floats]:
+        bent = cv2.remap(picture, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return floats(bent) * inside, inside
+
+    return lay
+
+
+def _best_move(before: Floats, now: Floats) -> tuple[float, Floats]:
+    """How alike the frames are once ``before`` is rolled and shifted at its best, where both show something, and how
+    that is (2 × 3, as cv2.warpAffine takes it); 0 for a move that a bump may make."""
     window = cv2.createHanningWindow(SMALL[::-1], cv2.CV_32F)
     target = structure(now)
     best, move = 0.0, floats(np.eye(2, 3))
@@ -132,7 +160,7 @@ def _best_move(before: Floats, now: Floats) -> tuple[Floats, float]:
             alike = likeness(structure(_warped(before, turn)) * inside, target * inside)
             if alike > best:
                 best, move = alike, floats(turn)
-    return move, best
+    return best, move
 
 
 def _zoomed(before: Floats, target: Floats, zoom: float) -> float:
