@@ -48,7 +48,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_equals_the_network_in_torch(weights: Path) -> None:
     torch = pytest.importorskip("torch")
-    from training.shipped.teacher import MobileNetV2
+    from training.shipped.mobilenet import MobileNetV2
 
     frames = RANDOM.integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
     found = OnnxRuntimeEngine(make_encoder(weights, SIZE).SerializeToString()).features(frames)

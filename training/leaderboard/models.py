@@ -92,7 +92,6 @@ def makers(places: Places) -> dict[str, Callable[[], Model]]:
     )
     return {
         "road": shipped("road"),
-        "road-middle": shipped("road-middle"),
         "road-large": shipped("road-large"),
         "mobilenet 96 × 144": lambda: Model("mobilenet 96 × 144", make_encoder(mobilenet, *SMALL)),
         "dfkde squeezenet1_1": lambda: _assembled(

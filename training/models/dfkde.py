@@ -22,10 +22,10 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from engines.errors import ConfigError, InputError, did_you_mean, first_line
 from training.models.convolutions import FLOOR, statistics
-from training.shipped.teacher import LAYERS, MobileNetV2
+from training.shipped.mobilenet import LAYERS, MobileNetV2
 
 FOLDED = "mobilenet_v2_folded"
-"""The network of ``training.shipped.teacher``: MobileNetV2 with its batch norms folded in, from a file."""
+"""The network of ``training.shipped.mobilenet``: MobileNetV2 with its batch norms folded in, from a file."""
 
 Normalisation = tuple[bool, tuple[float, float, float], tuple[float, float, float]]
 NORMALISATIONS: dict[str, Normalisation] = {

@@ -1,2 +1,2 @@
-"""What made the encoders in ``engines/shipped``: ``distill`` made road, ``middle_encoder`` road-middle, ``imagenet_encoder``
-road-large, ``background`` what ships beside each."""
+"""What made the encoders in ``engines/shipped``: ``road_encoder`` made road, ``imagenet_encoder`` road-large, ``background``
+what ships beside each."""

@@ -1,6 +1,6 @@
 """Make the background that ships beside an encoder: what the world at large looks like to it.
 
-    python -m training.shipped.background --data DRIVING --encoder engines/shipped/road --seed 0
+    python -m training.shipped.background --data DRIVING --encoder engines/shipped/road --seed 0 --layout 0 --channels 128
     python -m training.shipped.background --data DRIVING --encoder engines/shipped/road-large --seed 0 --rendered 8 --layout 0 --views 160
 
 Whole pictures and random views (crops, light, mild damage) of the footage that may ship and, if wanted, of
@@ -10,20 +10,21 @@ pictures alone the whitening would stretch the directions that tell those few ca
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from engines.arrays import npz
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
-from engines.density import Floats, Kde, drive_weights, fit_projection
+from engines.density import Floats, Kde, Projection, drive_weights, fit_projection, normalised
 from engines.encoders import Background, pack_background
 from engines.frames import Image
 from engines.graph import late_shape, load_graph
 from engines.rendered import SCENES, Drive, Segment
 from engines.scores import pooled
 from engines.whole_file import write_whole
-from training.shipped.distill import shippable
+from training.manifest import read_manifest
 from training.shipped.views import load_drives, random_view
 
 DIMENSIONS = 64
@@ -63,9 +64,11 @@ def rendered_sceneries(drives: int, seed: int) -> list[list[Image]]:
 
 
 def make_background(
-    footage: list[list[Image]], encoder: Path, views_per_drive: int, layout: float, seed: int
+    footage: list[list[Image]], encoder: Path, views_per_drive: int, layout: float, seed: int, channels: int = 0
 ) -> Background:
-    """Encode the pictures of some drives and fit projections and density."""
+    """Encode the pictures of some drives and fit projections and density.
+
+    channels: how many of the late map the projection looks at, the first ones; 0 for all."""
     random = np.random.default_rng(seed)
     engine = OnnxRuntimeEngine(encoder / "encoder.onnx")
     cells = late_shape(load_graph(encoder / "encoder.onnx"))[1:]
@@ -85,7 +88,8 @@ def make_background(
             drives.append(np.full(len(found.late), index, np.int64))
     features, labels = np.concatenate(late), np.concatenate(drives)
     weights = drive_weights(labels)
-    projection = fit_projection(features, weights, DIMENSIONS)
+    looked_at = channels * pooling.shape[1] or features.shape[1]
+    projection = leading_projection(features, weights, looked_at)
     chosen = random.choice(len(features), min(SUPPORT, len(features)), replace=False, p=weights)
     support = projection.latent(features[chosen])
     density = Kde(support, np.full(len(support), -np.log(len(support))), 2.0)
@@ -97,6 +101,16 @@ def make_background(
     )
 
 
+def leading_projection(features: Floats, weights: Floats, leading: int) -> Projection:
+    """The whitened principal axes of N × D features of length 1 that lie in the first ``leading`` of the D numbers.
+
+    The rest is centred all the same, and counts as residual."""
+    unit = normalised(features)
+    seen = np.where(np.arange(unit.shape[1]) < leading, unit, 0.0)
+    axes = fit_projection(seen, weights, DIMENSIONS, unit=False)
+    return replace(axes, mean=weights @ unit, unit=True)
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -106,12 +120,18 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--views", type=int, default=400, help="random views per drive")
     parser.add_argument("--layout", type=float, default=0.25, help="weight of the layout beside the average")
+    parser.add_argument(
+        "--channels", type=int, default=0, help="of the late map that the axes look at; 0 for all"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rendered", type=int, default=0, help="rendered drives through each scenery")
     options = parser.parse_args()
-    footage = load_drives(shippable(options.data), every=4)
+    may_ship = [row.recording.path for row in read_manifest(options.data) if row.ship]
+    footage = load_drives(may_ship, every=4)
     footage += rendered_sceneries(options.rendered, options.seed) if options.rendered else []
-    background = make_background(footage, options.encoder, options.views, options.layout, options.seed)
+    background = make_background(
+        footage, options.encoder, options.views, options.layout, options.seed, options.channels
+    )
     write_whole(options.encoder / "background.npz", npz(pack_background(background)))
 
 

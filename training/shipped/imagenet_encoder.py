@@ -4,7 +4,7 @@
 
 Nothing is trained. The network is cut after its 320-channel stage, whose features tell roads apart across
 cameras better than those before and behind it; 48 early statistics stand beside them, as the road encoder has.
-Numpy and onnx alone. The weights' file is described in ``training.shipped.teacher``."""
+Numpy and onnx alone. The weights' file is described in ``training.shipped.mobilenet``."""
 
 from __future__ import annotations
 

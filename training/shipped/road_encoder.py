@@ -1,96 +1,88 @@
-"""The encoder that ships: a MobileNetV2 trunk (Sandler et al. 2018), cut after its last 160-channel block,
-for small frames.
+"""Make the default encoder that ships: MobileNetV2 (Sandler et al. 2018) for small frames, with its ImageNet weights as they are.
 
-The network is built from the published block table and may start from ImageNet weights (see
-``training.shipped.teacher``); a 1×1 convolution then maps its last features to the components it was distilled to
-predict."""
+    python -m training.shipped.road_encoder --weights mobilenet_v2_1.0_224.npz --out engines/shipped/road
+    python -m training.shipped.background --data DRIVING --encoder engines/shipped/road --seed 0 --layout 0 --channels 128
+
+Nothing is trained. The network is cut after its last 160-channel block, and what it says half way up is kept beside what it
+says at the end: the maps at strides 8 and 16 tell one camera's roads apart best, the one at stride 32 tells roads apart across
+cameras. 48 early statistics stand beside them, where blur, noise and exposure leave their traces."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engines.whole_file import write_whole
+from training.export import to_onnx
+from training.models.convolutions import FLOOR, statistics
+from training.models.dfkde import resampling
+from training.shipped.mobilenet import MobileNetV2
+
 INPUT_SIZE = (96, 144)
-"""Height and width of a frame in pixels: 3:2, a compromise between 4:3 and 16:9 cameras; stride 32 leaves 3 ×
-5 cells."""
-
-# expansion, channels, repeats, stride: table 2 of the paper, without its last 320-channel stage.
-_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2))
-
-
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
-
-
-class InvertedResidual(nn.Module):
-    """Expand, filter per channel, project; add the input where shapes allow. Batch norms are folded into the
-    biases."""
-
-    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        layers: list[nn.Module] = [] if expansion == 1 else [_conv(inputs, hidden, 1), nn.ReLU6()]
-        layers += [_conv(hidden, hidden, 3, stride, groups=hidden), nn.ReLU6(), _conv(hidden, outputs, 1)]
-        self.layers = nn.Sequential(*layers)
-        self.shortcut = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.layers(x)
-        return x + y if self.shortcut else y
+"""Height and width of a frame in pixels: 3:2, a compromise between 4:3 and 16:9 cameras; as many as 0.15 GFLOP allow."""
+EARLY, MIDDLE, DEEP = "stride4", ("stride8", "stride16"), "stride32"
+LAST = 160
+"""Channels of the stage behind which the network is cut."""
+DEEP_LENGTH = 1.5
+"""Length of a picture's deep feature, where its middle one has 1: weight of the deep directions among a picture's
+principal axes."""
 
 
 class RoadEncoder(nn.Module):
-    """uint8 frames N×96×144×3 RGB -> late map N×C×3×5 (float) and early statistics N×48 (float).
+    """uint8 frames N×96×144×3 RGB -> late map N×288×6×9 and early statistics N×48.
 
-    The late map keeps where things are; the early statistics are the mean and standard deviation over the
-    picture of the 24 channels at stride 4, where blur, noise and exposure leave their traces."""
+    The late map holds 128 middle channels, then 160 deep ones. Every map has length 1 in every cell, and each of the two
+    parts is scaled so that its average over the picture has a length that is the same for all pictures: no part is
+    louder because its cells agree."""
 
-    def __init__(self, components: int = 128) -> None:
+    outputs = ("late", "early")
+
+    def __init__(self, weights: Path, size: tuple[int, int] = INPUT_SIZE) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, 32, 3, 2), nn.ReLU6())
-        blocks: list[nn.Module] = []
-        inputs = 32
-        for expansion, channels, repeats, stride in _STAGES:
-            for repeat in range(repeats):
-                blocks.append(InvertedResidual(inputs, channels, expansion, stride if repeat == 0 else 1))
-                inputs = channels
-        self.early = nn.Sequential(*blocks[:3])
-        self.late = nn.Sequential(*blocks[3:])
-        self.expand = nn.Sequential(_conv(inputs, 256, 1), nn.ReLU6())
-        self.head = _conv(256, components, 1)
+        self.size, self.network = size, MobileNetV2(weights, LAST)
+        with torch.no_grad():
+            shapes = [m.shape[2:] for m in self._maps(torch.zeros(1, *size, 3, dtype=torch.uint8))[1:]]
+        grid = shapes[len(MIDDLE) - 1]
+        for index, (height, width) in enumerate(shapes):
+            self.register_buffer(f"rows{index}", resampling(height, grid[0]))
+            self.register_buffer(f"columns{index}", resampling(width, grid[1]).T.contiguous())
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        early, *maps = self._maps(frames)
+        *middle, deep = (
+            F.normalize(self.get_buffer(f"rows{i}") @ (m @ self.get_buffer(f"columns{i}")), eps=FLOOR)
+            for i, m in enumerate(maps)
+        )
+        return torch.cat([_even(torch.cat(middle, 1)), DEEP_LENGTH * _even(deep)], 1), statistics(early)
+
+    def _maps(self, frames: Tensor) -> list[Tensor]:
         # Cast before transposing: TensorRT has no uint8 transpose.
-        x = (frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0
-        early = self.early(self.stem(x))
-        mean = early.mean((2, 3))
-        # A flat frame has zero variance; the floor keeps the logarithm and every gradient finite.
-        deviation = ((early - mean[:, :, None, None]) ** 2).mean((2, 3)).clamp_min(1e-8).sqrt()
-        return self.head(self.expand(self.late(early))), torch.cat((mean, deviation), 1)
-
-    def convolutions(self) -> list[nn.Conv2d]:
-        """The trunk's convolutions in the order of the published network, for warm starting."""
-        return [
-            m
-            for part in (self.stem, self.early, self.late)
-            for m in part.modules()
-            if isinstance(m, nn.Conv2d)
-        ]
+        found = self.network.maps((frames.float().permute(0, 3, 1, 2) - 128.0) / 128.0)
+        return [found[name] for name in (EARLY, *MIDDLE, DEEP)]
 
 
-def multiply_adds(encoder: RoadEncoder) -> int:
-    """Count the multiply-adds of the convolutions for one frame (one FLOP each way: GFLOP = 2 × this /
-    1e9)."""
-    total = 0
+def _even(cells: Tensor) -> Tensor:
+    """N×C×h×w, scaled so that the average over its cells has length 1."""
+    return cells / cells.mean((2, 3), keepdim=True).norm(dim=1, keepdim=True).clamp_min(FLOOR)
 
-    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        total += output[0].numel() * module.weight[0].numel()
 
-    handles = [m.register_forward_hook(count) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        encoder(torch.zeros(1, *INPUT_SIZE, 3, dtype=torch.uint8))
-    for handle in handles:
-        handle.remove()
-    return total
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    module = RoadEncoder(options.weights)
+    options.out.mkdir(parents=True, exist_ok=True)
+    graph = to_onnx(module, module.size, module.outputs)
+    write_whole(options.out / "encoder.onnx", graph.SerializeToString())
+
+
+if __name__ == "__main__":
+    main()

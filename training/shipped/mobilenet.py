@@ -1,4 +1,4 @@
-"""The teacher: MobileNetV2 1.0 with ImageNet weights, read from an ``.npz`` of folded convolutions.
+"""MobileNetV2 1.0 with ImageNet weights, read from an ``.npz`` of folded convolutions.
 
 The file holds ``wNN``/``bNN`` (output, height, width, input; depthwise 1, height, width, channel) and a JSON
 ``meta`` that lists the operations with stride, activation and tensors. Input is RGB, (x - 128) / 128, padding
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from engines.errors import InputError
 from training.shipped.imagenet_encoder import channels_first
-from training.shipped.road_encoder import RoadEncoder
 
 FEATURES = 1280
 LINEAR, RELU6 = 0, 3
@@ -26,9 +25,11 @@ LAYERS = ("stride2", "stride4", "stride8", "stride16", "stride32", "features")
 
 
 class MobileNetV2(nn.Module):
-    """Frozen feature extractor: uint8 N×H×W×3 RGB -> last feature map N×1280×H/32×W/32."""
+    """Frozen feature extractor: uint8 N×H×W×3 RGB -> last feature map N×1280×H/32×W/32.
 
-    def __init__(self, path: Path) -> None:
+    last: channels of the stage behind which it is cut; None for the whole network."""
+
+    def __init__(self, path: Path, last: int | None = None) -> None:
         super().__init__()
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -39,6 +40,18 @@ class MobileNetV2(nn.Module):
             raise InputError(
                 path, f"must be the MobileNetV2 weights as .npz: {error}", "see --weights"
             ) from error
+        if last is not None:
+            self._operations = self._operations[: self._end(last)]
+
+    def _end(self, channels: int) -> int:
+        """How many operations there are up to the end of the last block of so many channels."""
+        ends = [
+            i
+            for i, o in enumerate(self._operations)
+            if "w" in o and o["act"] == LINEAR and len(self.get_buffer(o["w"])) == channels
+        ]
+        end = ends[-1] + 1
+        return end + (self._operations[end]["op"] == "ADD")
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
@@ -74,17 +87,3 @@ class MobileNetV2(nn.Module):
         groups = x.shape[1] if weight.shape[1] == 1 and x.shape[1] > 1 else 1
         y = F.conv2d(x, weight, bias, stride=stride, groups=groups)
         return y.clamp(0.0, 6.0) if operation["act"] == RELU6 else y
-
-
-def warm_start(encoder: RoadEncoder, teacher: MobileNetV2) -> None:
-    """Copy the teacher's convolutions, in order, into the encoder's trunk."""
-    for index, convolution in enumerate(encoder.convolutions()):
-        weight, bias = teacher.get_buffer(f"w{index:02d}"), teacher.get_buffer(f"b{index:02d}")
-        if weight.shape != convolution.weight.shape:
-            raise InputError(
-                f"teacher weight w{index:02d}",
-                f"must have shape {tuple(convolution.weight.shape)}, got {tuple(weight.shape)}",
-            )
-        convolution.weight.data.copy_(weight)
-        if convolution.bias is not None:
-            convolution.bias.data.copy_(bias)
