@@ -47,7 +47,7 @@ def fit_command(
         typer.Option(
             "--relative/--absolute",
             help="Score against the density of --other footage, or else of the world at large that ships with the encoder (for "
-            "road and road-middle on many drives of one rig; see docs/results.md); by default only with --other.",
+            "many drives of one rig; see docs/results.md); by default only with --other.",
         ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames per second to learn from.")] = 10.0,

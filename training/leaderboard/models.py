@@ -82,7 +82,7 @@ class Places:
 
 
 def makers(places: Places) -> dict[str, Callable[[], Model]]:
-    """How each model is made, by its name. Encoders that learn are trained on the highways on which ``road`` was."""
+    """How each model is made, by its name. Encoders that learn are trained on the highways that are in its background."""
 
     def shipped(name: str) -> Callable[[], Model]:
         return lambda: Model(*open_encoder(name))
@@ -106,7 +106,7 @@ def makers(places: Places) -> dict[str, Callable[[], Model]]:
 
 
 def _bare(data: Path) -> Model:
-    """The default's architecture with random weights, normalised by frames of the highways on which ``road`` was trained."""
+    """The default's architecture with random weights, normalised by frames of the highways in its background."""
     graph = open_encoder("road")[1]
     size = input_size(graph)
     frames = []

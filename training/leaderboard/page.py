@@ -19,7 +19,7 @@ INTRODUCTION = """# Leaderboard
 
 Made by `python -m training.leaderboard --data DRIVING --mvtec BOTTLE --weights WEIGHTS --cache FOLDER --out docs/results.md`,
 not by hand; with up to {frames} frames of every recording. `autoencoder`, `vae` and `lake` were trained for {epochs} epochs at
-64 × 96 on the highways on which `road` was.
+64 × 96 on the highways that are in the background of `road`.
 
 AUROC of single frames, mean over pairs of drives, in brackets the 95 % interval from resampling drives of both kinds.
 **A**: one rig (IDD), one highway drive left out. **B**: the cameras of the tested highway and of the tested other drives
@@ -29,8 +29,8 @@ relative and tilted ones stand on 10 directions (bandwidth 1) and know other dri
 Against the `shipped background` means divided by half of its density and tilted away from it, in 64 directions
 (bandwidth 2) or 10. `reconstruction` is what a decoder misses, without a density. Features of more than 192 numbers
 are cut to the principal axes of the suite, unlabelled, unless a background ships with their axes. Nothing is chosen
-in the making of this page, but these are the drives on which defaults were found: `road-middle`, and that the
-background that ships is best taken in all directions, by looking at this very table.
+in the making of this page, but these are the drives on which the layers of `road`, and that the background that ships is
+best taken in all directions, were found ([ablation.md](ablation.md)).
 
 **Every row is on the same drives**: no camera is tested of which any recording trained an encoder or is in a background
 that ships ({strangers} highways are left in B, of which IDD counts as one). Seconds to fit include the projection, and are
