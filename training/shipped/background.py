@@ -64,7 +64,12 @@ def rendered_sceneries(drives: int, seed: int) -> list[list[Image]]:
 
 
 def make_background(
-    footage: list[list[Image]], encoder: Path, views_per_drive: int, layout: float, seed: int, channels: int = 0
+    footage: list[list[Image]],
+    encoder: Path,
+    views_per_drive: int,
+    layout: float,
+    seed: int,
+    channels: int = 0,
 ) -> Background:
     """Encode the pictures of some drives and fit projections and density.
 

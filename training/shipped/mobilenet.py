@@ -51,7 +51,7 @@ class MobileNetV2(nn.Module):
             if "w" in o and o["act"] == LINEAR and len(self.get_buffer(o["w"])) == channels
         ]
         end = ends[-1] + 1
-        return end + (self._operations[end]["op"] == "ADD")
+        return end + int(self._operations[end]["op"] == "ADD")
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
