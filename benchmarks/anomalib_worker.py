@@ -25,6 +25,7 @@ import openvino
 import torch
 from anomalib.deploy import OpenVINOInferencer
 from anomalib.models import Dfkde
+from av.video.reformatter import Interpolation
 
 SIZE, DECODED = (256, 256), (720, 1280)
 FEATURES, POINTS = 512, 2000
@@ -107,7 +108,8 @@ def averaged(picture: np.ndarray) -> np.ndarray:
 def scaled(picture: av.VideoFrame) -> np.ndarray:
     """As Sightline reduces a decoder's pictures."""
     height, width = SIZE
-    return picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1).to_ndarray()
+    flags = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    return picture.reformat(width, height, format="rgb24", interpolation=flags, threads=1).to_ndarray()
 
 
 def converted(picture: av.VideoFrame) -> np.ndarray:

@@ -57,6 +57,7 @@ from engines.engine import Engine, Precision
 from engines.frames import Image
 from engines.graph import fuse
 from engines.proof.bench import flops_per_frame, sgemm_peak
+from engines.reduction import LIBAV
 from engines.scores import Density
 from training.export import to_onnx
 
@@ -177,7 +178,7 @@ def averaged(picture: Image, size: tuple[int, int]) -> Image:
 def scaled(picture: av.VideoFrame, size: tuple[int, int]) -> Image:
     """A decoder's picture, as ``engines.footage.to_frame`` does it."""
     height, width = size
-    reduced = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1)
+    reduced = picture.reformat(width, height, format="rgb24", interpolation=LIBAV, threads=1)
     return reduced.to_ndarray().astype(np.uint8, copy=False)
 
 

@@ -1,56 +1,50 @@
-"""What reducing a decoded picture costs, and what another way of reducing it does to its scores.
+"""What reducing a decoded picture costs, and how far its scores are from those of the definition.
 
     python benchmarks/bench_reduction.py BUNDLE VIDEO...
 
-Frames of real videos, twelve a video, one each half second, reduced to the bundle's size: by libav's area average as all
-video is (``engines.footage.to_frame``); by the same with its flags for accurate rounding and full chroma; by OpenCV's area
-average of the whole picture in RGB, as images are; and by the exact area average of the decoder's planes with the
-standard's colour matrix, in float64: two matrix products a plane, which is what a GPU would compute from NVDEC's nv12.
-Compared with the first: grey levels of pixels, and nats of surprise and damage. Times are of a call, the least and the
-median, on one thread; the exact one is not timed, for numpy is no GPU."""
+Frames of real videos, twelve a video, one each half second, reduced to the bundle's size: by libav as all video is
+(``engines.footage.to_frame``); by its plain area average; by OpenCV's area average of the whole picture in RGB, as images
+are; and by the definition (``engines.reduction``) with the averages of the planes rounded to 8 bits, too. Compared with the
+definition: grey levels of pixels, and nats of surprise and damage. Times are of a call, the least and the median, on one
+thread, in turns."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
-from numpy.typing import NDArray
+from av.video.reformatter import Interpolation
 from rich.table import Table
 
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.console import console
 from engines.frames import Image
-from engines.planes import planes
+from engines.reduction import LIBAV, averages, in_rgb, siting
 
 FRAMES, EVERY_S = 12, 0.5
-ACCURATE = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-COLOURS = {True: (1.5748, 0.187324, 0.468124, 1.8556), False: (1.402, 0.344136, 0.714136, 1.772)}
-"""Red of Cr, green of Cb and of Cr, blue of Cb: of ITU-R BT.709 and of BT.601."""
+EXACT, TWICE = "exact", "rounded twice"
 
 Size = tuple[int, int]
-Floats = NDArray[np.float64]
 Reduce = Callable[[av.VideoFrame, Size], Image]
 
 
 def main() -> None:
     """Command line; see the module's docstring."""
+    cv2.setNumThreads(1)
     bundle, videos = open_bundle(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
     engine = OnnxRuntimeEngine(bundle.model_path)
     ways: dict[str, Reduce] = {
-        "libav, area": by_libav(Interpolation.AREA),
-        "libav, area, accurate": by_libav(ACCURATE),
-        "OpenCV, area, of RGB": by_opencv,
-        "exact area": exactly,
+        "libav": by_libav(LIBAV),
+        "libav, plain": by_libav(Interpolation.AREA),
+        "OpenCV, of RGB": by_opencv,
     }
-    reduced: dict[str, list[Image]] = {name: [] for name in ways}
+    reduced: dict[str, list[Image]] = {name: [] for name in (*ways, TWICE, EXACT)}
     took_ms: dict[str, list[float]] = {name: [] for name in ways}
     for video in videos:
         for picture in pictures(video):
@@ -58,28 +52,26 @@ def main() -> None:
                 began_s = time.perf_counter()
                 reduced[name].append(reduce(picture, engine.input_size))
                 took_ms[name].append(1e3 * (time.perf_counter() - began_s))
+            lies = siting(picture, reduced["libav"][-1])
+            means = averages(picture, engine.input_size, lies)
+            reduced[EXACT].append(in_rgb(means, picture))
+            reduced[TWICE].append(in_rgb(np.rint(means), picture))
     frames = {name: np.stack(images) for name, images in reduced.items()}
     scores = {name: engine.score(images) for name, images in frames.items()}
-    first = next(iter(ways))
     table = Table(
-        "", "least ms", "median ms", "grey levels", "most", "surprise, nats", "most", "damage", "most"
-    )
-    for name in ways:
-        levels = frames[name].astype(np.float64) - frames[first]
-        cells = [f"{levels.mean():+.2f}", f"{np.abs(levels).max():.0f}"]
+        "", "least ms", "median ms", "grey levels", "most", "of values", "surprise, nats", "most", "damage", "most"
+    )  # fmt: skip
+    for name in (*ways, TWICE):
+        levels = frames[name].astype(np.float64) - frames[EXACT]
+        cells = [f"{levels.mean():+.2f}", f"{np.abs(levels).max():.0f}", f"{np.mean(levels != 0):.2%}"]
         for channel in ("surprise", "damage"):
-            difference = np.abs(getattr(scores[name], channel) - getattr(scores[first], channel))
-            cells += [f"{np.median(difference):.3f}", f"{difference.max():.3f}"]
-        times = took_ms[name]
-        timed = ["", ""] if name == "exact area" else [f"{min(times):.2f}", f"{np.median(times):.2f}"]
+            difference = np.abs(getattr(scores[name], channel) - getattr(scores[EXACT], channel))
+            cells += [f"{np.median(difference):.4f}", f"{difference.max():.3f}"]
+        times = took_ms.get(name)
+        timed = [f"{min(times):.2f}", f"{np.median(times):.2f}"] if times else ["", ""]
         table.add_row(name, *timed, *cells)
-    exact, accurate = scores["exact area"].surprise, scores["libav, area, accurate"].surprise
-    apart = np.abs(exact - accurate)
-    console().print(f"{len(frames[first])} frames of {len(videos)} videos, compared with {first}")
+    console().print(f"{len(frames[EXACT])} frames of {len(videos)} videos, compared with the definition")
     console().print(table)
-    console().print(
-        f"exact over accurate: {np.median(apart):.3f} nat at the median, {apart.max():.3f} at most"
-    )
 
 
 def pictures(video: Path) -> Iterator[av.VideoFrame]:
@@ -109,36 +101,6 @@ def by_opencv(picture: av.VideoFrame, size: Size) -> Image:
     """To RGB first, at full resolution."""
     whole = picture.to_ndarray(format="rgb24", threads=1)
     return cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def exactly(picture: av.VideoFrame, size: Size) -> Image:
-    """The mean of every plane over each pixel's area, then to RGB, rounded once."""
-    luma, chroma = planes(picture)
-    assert chroma is not None
-    y, cb, cr = (averaged(plane, size) for plane in (luma, *chroma))
-    if picture.color_range == ColorRange.JPEG:
-        y, cb, cr = y, cb - 128.0, cr - 128.0
-    else:
-        y, cb, cr = (y - 16.0) * 255 / 219, (cb - 128.0) * 255 / 224, (cr - 128.0) * 255 / 224
-    red, green_b, green_r, blue = COLOURS[picture.colorspace == Colorspace.ITU709]
-    rgb = np.stack([y + red * cr, y - green_b * cb - green_r * cr, y + blue * cb], axis=-1)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
-
-
-def averaged(plane: Image, size: Size) -> Floats:
-    """Area average of a plane."""
-    rows, columns = (shares(n, m) for n, m in zip(plane.shape, size, strict=True))
-    return np.asarray(rows @ plane.astype(np.float64) @ columns.T)
-
-
-@cache
-def shares(source: int, target: int) -> Floats:
-    """target × source: what share each of the source's samples has in each of the target's."""
-    edges = np.arange(target + 1) * source / target
-    low, high = edges[:-1, None], edges[1:, None]
-    samples = np.arange(source)
-    covered = np.clip(np.minimum(high, samples + 1) - np.maximum(low, samples), 0.0, 1.0)
-    return np.asarray(covered / covered.sum(axis=1, keepdims=True))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from engines.decoding import ON_PROCESSOR, CannotDecodeError, Decoding
 from engines.errors import InputError
 from engines.frames import Frame, Image
 from engines.planes import planes, rgb_planes
+from engines.reduction import LIBAV
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".webm", ".h264", ".hevc"}
@@ -271,9 +272,10 @@ def _opened(path: Path, decoding: Decoding = ON_PROCESSOR) -> av.container.Input
 def to_frame(
     picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]
 ) -> Frame:
-    """Reduce one decoded picture to ``size`` (height, width) RGB and keep its planes at full resolution."""
+    """Reduce one decoded picture to ``size`` (height, width) RGB, as ``engines.reduction`` defines it, and keep its planes
+    at full resolution."""
     height, width = size
-    reduced = picture.reformat(width, height, format="rgb24", interpolation="AREA", threads=1)
+    reduced = picture.reformat(width, height, format="rgb24", interpolation=LIBAV, threads=1)
     luma, chroma = planes(picture)
     return Frame(
         stream=stream,
