@@ -1,23 +1,29 @@
 """Where video is decoded: on the processor, or by a GPU's own decoder (NVDEC, through libav).
 
-Pictures come back to the processor's memory either way, since the health checks look at luma and chroma at the camera's
-own resolution there. H.264, HEVC, VP9 and AV1 prescribe every bit of a decoded picture, and ``engines.footage`` makes the
-same Frame of the GPU's layout (nv12) as of the processor's (yuv420p), so that scores do not depend on it. libav decodes
-on the GPU what the GPU has a decoder for; the rest stays on the processor under ``auto``."""
+Pictures come to the processor's memory either way, since the health checks look at luma and chroma at the camera's own
+resolution there; ``engines.resident`` keeps them in the GPU's as well. H.264, HEVC, VP9 and AV1 prescribe every bit of a
+decoded picture, and ``engines.footage`` makes the same Frame of the GPU's layout (nv12) as of the processor's (yuv420p),
+so that scores do not depend on it. libav decodes on the GPU what the GPU has a decoder for; the rest stays on the
+processor under ``auto``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
+import av.video.frame
 from av.codec import Codec
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from engines.errors import EngineError, first_line
+
+if TYPE_CHECKING:
+    from engines.resident import Keeper
 
 LEAST_PYAV = (18, 1)
 """Before, pictures from a GPU lost their colour tags, and with them their colours (PyAV issue 2231)."""
@@ -41,11 +47,13 @@ class CannotDecodeError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """What was settled. accelerator: for libav; None for the processor. must: whether the processor may not step in.
-    reason: why ``auto`` came to decode on the processor, in a few words."""
+    reason: why something is done on the processor although the GPU was asked for, in a few words. keeper: makes what
+    keeps the frames of one stream on the GPU; None where they come back."""
 
     accelerator: HWAccel | None = None
     must: bool = False
     reason: str = ""
+    keeper: Callable[[], Keeper | None] = lambda: None
 
     def open(self, file: str, **options: Any) -> InputContainer:
         """Open ``file`` as ``av.open`` does, with the same errors, and CannotDecodeError."""
@@ -72,7 +80,7 @@ def decoding(wanted: Decode) -> Decoding:
     """Settle where to decode; CUDA where that is impossible raises EngineError. A GPU is only looked for when asked."""
     if wanted == Decode.CPU:
         return ON_PROCESSOR
-    problem = _problem()
+    _, problem = _device()
     if not problem:
         must = wanted == Decode.CUDA
         return Decoding(HWAccel("cuda", allow_software_fallback=not must), must)
@@ -81,17 +89,34 @@ def decoding(wanted: Decode) -> Decoding:
     return Decoding(reason=f"decoding on the processor: {problem}")
 
 
+def shares_memory() -> bool:
+    """Whether other libraries can read what the GPU decoded."""
+    device, _ = _device()
+    return device is not None and device.is_hw_owned
+
+
+def on_host(picture: av.video.frame.VideoFrame) -> av.video.frame.VideoFrame:
+    """Return ``picture`` in the processor's memory, itself if it is there. Waits until the GPU has decoded it."""
+    if picture.sw_format is None:
+        return picture
+    return picture.reformat(format=picture.sw_format.name)
+
+
 @cache
-def _problem() -> str:
-    """Why nothing can be decoded on a GPU here; empty where it can. Looked up once in a process."""
+def _device() -> tuple[HWAccel | None, str]:
+    """A device that decodes, kept for the life of the process, and why there is none; looked up once.
+
+    It is of the GPU's primary context if it can be, which CUDA's other users share: libav takes that only from before
+    they began, with its own flags."""
     found = tuple(int(part) for part in av.__version__.split(".")[:2] if part.isdigit())
     if found < LEAST_PYAV:
-        return f"PyAV {av.__version__} loses colours there (18.1 does not)"
-    try:
-        HWAccel("cuda").create(Codec(_PROBE, "r"))
-    except NotImplementedError:
-        return "this build of libav was made without it"
-    except av.FFmpegError as error:
-        # libav says no more than "operation not permitted" where the driver's library is missing.
-        return f"no CUDA device can be opened ({error.strerror or first_line(error)}; is its driver there?)"
-    return ""
+        return None, f"PyAV {av.__version__} loses colours there (18.1 does not)"
+    for shared in (True, False):
+        try:
+            return HWAccel("cuda", is_hw_owned=shared).create(Codec(_PROBE, "r")), ""
+        except NotImplementedError:
+            return None, "this build of libav was made without it"
+        except av.FFmpegError as error:
+            # libav says no more than "operation not permitted" where the driver's library is missing.
+            reason = error.strerror or first_line(error)
+    return None, f"no CUDA device can be opened ({reason}; is its driver there?)"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
-from engines.frames import Image
+from engines.frames import Image, Resident
 from engines.scores import Features, Scores
 
 Arrays: TypeAlias = tuple[NDArray[np.float32], ...]
+Rows = TypeVar("Rows", Image, list[Any])
+"""Frames in one array, or one by one."""
 
 
 class Precision(StrEnum):
@@ -58,6 +60,22 @@ class Engine(Protocol):
         """Give back memory and handles now; idempotent. An engine that was closed cannot score."""
 
 
+@runtime_checkable
+class ResidentEngine(Engine, Protocol):
+    """An engine that reduces decoded pictures, and scores them, in the memory in which they were decoded."""
+
+    @property
+    def device(self) -> str:
+        """Whose memory: ``cuda`` or ``cpu``."""
+
+    def reduction(self, graph: onnx.ModelProto) -> Callable[[Sequence[int]], Resident]:
+        """Make a graph of ``engines.planar`` ready to run on planes, given by where they begin in that memory; they are
+        no longer needed once it returned."""
+
+    def score_resident(self, pictures: Sequence[Image | Resident]) -> Scores:
+        """``score`` of pictures of which some are in that memory, from ``reduction``; the others are H×W×3."""
+
+
 class Library(Protocol):
     """One inference library for one kind of processor. Every backend's module has a function ``library(name)`` that
     returns it; a package that is not installed raises ImportError, a processor that is not there EngineError."""
@@ -87,7 +105,7 @@ class Batches:
     def __init__(self, most: int | None = None) -> None:
         self.most = most
 
-    def run(self, call: Callable[[Image], Arrays], images: Image) -> Arrays:
+    def run(self, call: Callable[[Rows], Arrays], images: Rows) -> Arrays:
         """Return what ``call`` returns for ``images``, joined along the frames; a single frame that does not fit raises
         EngineError."""
         if self.most is None or len(images) <= self.most:

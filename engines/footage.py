@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import av.error
@@ -21,11 +22,14 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from engines.decoding import ON_PROCESSOR, CannotDecodeError, Decoding
+from engines.decoding import ON_PROCESSOR, CannotDecodeError, Decoding, on_host
 from engines.errors import InputError
 from engines.frames import Frame, Image
 from engines.planes import planes, rgb_planes
-from engines.reduction import LIBAV
+from engines.reduction import reduced
+
+if TYPE_CHECKING:
+    from engines.resident import Keeper
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".webm", ".h264", ".hevc"}
@@ -176,6 +180,7 @@ class Recording:
             stream = container.streams.video[0]
             fallback = self.decoding.fallback(container)
             self.notes += [fallback] if fallback is not None else []
+            keeper = self.decoding.keeper() if fallback is None else None
             stream.thread_type = "AUTO"
             step_s = 1.0 / float(stream.average_rate or 25)
             first_s: float | None = None
@@ -188,9 +193,11 @@ class Recording:
                 mistimed = picture.time is None or not raw_s - first_s > last_s
                 time_s = last_s + step_s if index and mistimed else raw_s - first_s
                 last_s = time_s
-                frame = to_frame(picture, self.drive.name, index, time_s, self.size)
+                frame = to_frame(picture, self.drive.name, index, time_s, self.size, keeper)
                 yield replace(frame, damaged=frame.damaged or lost, mistimed=mistimed)
                 index += 1
+            if keeper is not None and keeper.problem is not None:
+                self.notes.append(keeper.problem)
             if stream.frames and index < 0.98 * stream.frames - 1:
                 self.notes.append(f"truncated: {index} of {stream.frames} frames could be read")
             # Matroska counts no frames, but its header states a duration, that of the longest stream.
@@ -270,23 +277,29 @@ def _opened(path: Path, decoding: Decoding = ON_PROCESSOR) -> av.container.Input
 
 
 def to_frame(
-    picture: av.video.frame.VideoFrame, stream: str, index: int, time_s: float, size: tuple[int, int]
+    picture: av.video.frame.VideoFrame,
+    stream: str,
+    index: int,
+    time_s: float,
+    size: tuple[int, int],
+    keeper: Keeper | None = None,
 ) -> Frame:
     """Reduce one decoded picture to ``size`` (height, width) RGB, as ``engines.reduction`` defines it, and keep its planes
-    at full resolution."""
-    height, width = size
-    reduced = picture.reformat(width, height, format="rgb24", interpolation=LIBAV, threads=1)
-    luma, chroma = planes(picture)
+    at full resolution. keeper: reduces it where it was decoded, if that can be."""
+    here = on_host(picture)
+    resident = keeper.keep(picture, here) if keeper is not None else None
+    luma, chroma = planes(here)
     return Frame(
         stream=stream,
         index=index,
         time_s=time_s,
         arrival_s=time.monotonic(),
-        image=_u8(reduced.to_ndarray()),
+        image=reduced(here, size) if resident is None else resident.image,
         luma=luma,
         key=bool(picture.key_frame),
         chroma=chroma,
         damaged=bool(picture.is_corrupt),
+        resident=resident,
     )
 
 

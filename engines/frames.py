@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]
+
+
+class Resident(Protocol):
+    """A picture in the memory of the engine that reduced it and will score it."""
+
+    @property
+    def image(self) -> Image:
+        """Its copy in the processor's memory, uint8 H×W×3."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +35,7 @@ class Frame:
     damaged: true where the decoder says that it had to repair the picture, or packets before it were lost.
     mistimed: true where its time stamp was absent, repeated or ran backwards, so that ``time_s`` is made up.
     late_s: by how much it was held up on its way, judged by its time stamp; 0 for recordings.
+    resident: ``image`` where the engine computes, if it was reduced there; see ``engines.resident``.
     """
 
     stream: str
@@ -40,3 +49,4 @@ class Frame:
     damaged: bool = False
     mistimed: bool = False
     late_s: float = 0.0
+    resident: Resident | None = None

@@ -32,7 +32,7 @@ _COMPONENTS = {
 class Layout:
     """How the planes of a picture lie in memory, and what they mean.
 
-    pixels: libav's name for that. samples: rows and columns of samples, rows: bytes from one row to the next; both by plane.
+    pixels: libav's name for that. samples: rows and columns of samples, row_bytes: from one row to the next; by plane.
     colorspace, color_range: of the ``av.VideoFrame``."""
 
     pixels: str

@@ -79,6 +79,13 @@ def shares(source: int, target: int, shift: float = 0.0) -> Floats:
     return np.asarray(covered / (high - low))
 
 
+def reduced(picture: av.video.frame.VideoFrame, size: tuple[int, int]) -> Image:
+    """Return ``picture`` at ``size`` (height, width), RGB, by libav."""
+    height, width = size
+    small = picture.reformat(width, height, format="rgb24", interpolation=LIBAV, threads=1)
+    return np.asarray(small.to_ndarray(), np.uint8)
+
+
 def exactly(picture: av.video.frame.VideoFrame, size: tuple[int, int], siting: Siting = CENTRE) -> Image:
     """Return ``picture`` at ``size`` (height, width), RGB, by the definition; slow. It must have colour, in 8 bits."""
     return in_rgb(averages(picture, size, siting), picture)

@@ -66,6 +66,7 @@ class Watch:
         self.silent_since_s = 0.0
         self._newest: Frame | None = None
         self._judged = False
+        self._fallback: str | None = None
         self.lead_s = 0.0
         self._stream = Stream(config.name, loaded.bundle, rules=rules("", config))
         self.muting = Muting(mute)
@@ -117,7 +118,8 @@ class Watch:
         self._sight = Sight(frame, scores.heat[row], scores.latent[row], self._stream.ignored)
         height, width = frame.luma.shape
         first = None if self._judged else f"first picture after {frame.time_s:.1f} s, {width}x{height}"
-        fallback = None if self._judged else self.live.fallback
+        fallback = self.live.fallback
+        fallback, self._fallback = (None if fallback == self._fallback else fallback), fallback
         told = (first, fallback, self._unscored.note(watched))
         self.notes, self.proposal = tuple(note for note in told if note is not None), watched.proposal
         self._judged = True

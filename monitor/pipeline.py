@@ -15,6 +15,7 @@ from engines.engine import Engine
 from engines.frames import Frame, Image
 from engines.health import Health, HealthChecks
 from engines.inpainting import Inpainting
+from engines.resident import score
 from engines.scores import Scores
 from monitor.detector import Detector, Judged, Sample
 from monitor.drift import Drift, Proposal
@@ -101,6 +102,6 @@ def watch(frames: Iterable[Frame], engine: Engine, stream: Stream, batch: int = 
     """Score and judge every frame, in order, ``batch`` frames a call."""
     frames = iter(frames)
     while group := list(islice(frames, batch)):
-        scores = engine.score(np.stack([stream.image(frame) for frame in group]))
+        scores = score(engine, group, [stream.image(frame) for frame in group])
         for row, frame in enumerate(group):
             yield stream.judge(frame, scores, row)

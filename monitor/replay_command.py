@@ -25,6 +25,7 @@ from engines.errors import ConfigError, did_you_mean
 from engines.footage import IMAGES_PER_SECOND, Drive, Recording, find_drives
 from engines.opening import open_engine
 from engines.regions import parse_regions, regions_from_text
+from engines.resident import resident
 from monitor.alerts import Model, alert, proposal_alert
 from monitor.config import CameraConfig, load_config
 from monitor.events import Event, Level, Phase
@@ -112,6 +113,7 @@ def replay_command(
     wanted = _rules(opened, rules(f"{config}: ", own) if own is not None else AS_TAUGHT, ignore or [])
     drives = find_drives(paths)
     engine = open_engine(opened, backend, precision, unverified=unverified, say=console().print)
+    decoder = resident(decoder, engine)
     with ExitStack() as stack:
         run = _Run(opened, engine, fps, realtime, batch, decoding=decoder, rules=wanted)
         run.silent_after_s = SILENT_AFTER_S if own is None else own.no_frames_after_s

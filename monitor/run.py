@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
 from engines.frames import Frame
+from engines.resident import score
 from monitor.batcher import Batcher
 from monitor.camera_watch import Watch
 from monitor.events import Event, Phase
@@ -157,7 +156,8 @@ class Daemon:
         taken = queue.take()
         if not taken:  # the camera may have been closed since its frame was due
             return
-        scores = queue.engine.score(np.stack([watch.image(frame) for watch, frame in taken]))
+        frames, images = [frame for _, frame in taken], [watch.image(frame) for watch, frame in taken]
+        scores = score(queue.engine, frames, images)
         for row, (watch, frame) in enumerate(taken):
             events = watch.judge(frame, scores, row)
             for note in watch.notes:

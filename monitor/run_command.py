@@ -22,6 +22,7 @@ from engines.engine import Precision
 from engines.errors import BundleError, CalibrationError, EngineError, InputError, OutputError, masked
 from engines.opening import open_engine
 from engines.regions import parse_regions
+from engines.resident import resident
 from monitor.camera_watch import Loaded, Watch
 from monitor.config import Config, check_folders, load_config
 from monitor.evidence.explain import Explainer
@@ -63,9 +64,11 @@ def run(
         loaded = msgspec.structs.replace(
             loaded, backend=backend or loaded.backend, precision=precision or loaded.precision
         )
+        # A GPU's decoders must be the first to begin CUDA: see engines.decoding.
+        decoders = choose_decoders(config, loaded)
         models = load_models(config, loaded, unverified=unverified)
         notes = check_rules(config, loaded, models)
-        decoders = choose_decoders(config, loaded)
+        decoders = [resident(one, model.engine) for one, model in zip(decoders, models, strict=True)]
         if check:
             _check_journal(config, loaded)
             typer.echo("\n".join((_summary(config, loaded), *notes)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -14,12 +15,16 @@ from onnx import helper
 
 from engines.engine import Arrays, Batches, Engine, OutOfMemoryError, Precision, checked
 from engines.errors import EngineError
-from engines.frames import Image
+from engines.frames import Image, Resident
 from engines.graph import FEATURES, OUTPUTS
 from engines.machine import gpu_name, processor
+from engines.planar import joining
 from engines.scores import Features, Scores
 
+T = TypeVar("T")
+
 CPU, CUDA = "onnxruntime", "onnxruntime-cuda"
+_GPU, _HOST = "cuda", "cpu"
 _NO_ROOM = ("Failed to allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -43,6 +48,8 @@ class OnnxRuntimeEngine:
         self._scores = list(OUTPUTS)
         self._features = [n for n in FEATURES if n in self.outputs]
         self._batches = Batches()
+        self.device = _GPU if name == CUDA else _HOST
+        self._joins: dict[int, Any] = {}
 
     def score(self, images: Image) -> Scores:
         """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
@@ -63,19 +70,79 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Let go of the session."""
         self.session = None
+        self._joins = {}
+
+    def reduction(self, graph: onnx.ModelProto) -> Callable[[Sequence[int]], Resident]:
+        """See ``engines.engine.ResidentEngine``."""
+        session = _session(graph.SerializeToString(), "reduction", 1, self.name)
+
+        def reduced(addresses: Sequence[int]) -> _Kept:
+            binding = session.io_binding()
+            for plane, address in zip(session.get_inputs(), addresses, strict=True):
+                binding.bind_input(plane.name, self.device, 0, np.uint8, plane.shape, address)
+            value = _left(session, binding, self.device)
+            return _Kept(value, value.numpy()[0])
+
+        return lambda addresses: self._guarded(lambda: reduced(addresses), 1)
+
+    def score_resident(self, pictures: Sequence[Image | Resident]) -> Scores:
+        """See ``engines.engine.ResidentEngine``."""
+        return Scores(*self._batches.run(self._run_resident, list(pictures)))
+
+    def _run_resident(self, pictures: list[Image | Resident]) -> Arrays:
+        """Join the pictures in the engine's memory, and score them there."""
+        count = len(pictures)
+        if count not in self._joins:
+            graph = joining(count, self.input_size).SerializeToString()
+            self._joins[count] = _session(graph, "joining", 1, self.name)
+        join = self._joins[count]
+        binding = join.io_binding()
+        for index, picture in enumerate(pictures):
+            if isinstance(picture, _Kept):
+                binding.bind_ortvalue_input(f"image_{index}", picture.value)
+            else:
+                image = picture if isinstance(picture, np.ndarray) else picture.image
+                binding.bind_cpu_input(f"image_{index}", checked(image[None], self.input_size))
+
+        def scored() -> Arrays:
+            scoring = self.session.io_binding()
+            scoring.bind_ortvalue_input(self.input, _left(join, binding, self.device))
+            for name in self._scores:
+                scoring.bind_output(name)
+            self.session.run_with_iobinding(scoring)
+            return tuple(scoring.copy_outputs_to_cpu())
+
+        return self._guarded(scored, count)
 
     def _run(self, names: list[str], images: Image) -> Arrays:
+        return self._guarded(lambda: tuple(self.session.run(names, {self.input: images})), len(images))
+
+    def _guarded(self, call: Callable[[], T], count: int) -> T:
+        """Call, with the library's errors as ours. count: of frames."""
         if self.session is None:
             raise EngineError(self.name, "must be open to score, it was closed", "open it again")
         try:
-            return tuple(self.session.run(names, {self.input: images}))
+            return call()
         except Exception as error:
             reason = _reason(error)
             if any(sign in reason for sign in _NO_ROOM):
-                raise OutOfMemoryError(
-                    self.name, f"must have memory for {len(images)} frames, had none"
-                ) from error
+                raise OutOfMemoryError(self.name, f"must have memory for {count} frames, had none") from error
             raise EngineError(self.name, f"must run the graph: {reason}", "verify the bundle") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """One picture in the engine's memory, 1×H×W×3, and its copy."""
+
+    value: Any
+    image: Image
+
+
+def _left(session: Any, binding: Any, device: str) -> Any:
+    """Run a session of one output with what is bound, and leave the output in the memory of ``device``."""
+    binding.bind_output(session.get_outputs()[0].name, device, 0)
+    session.run_with_iobinding(binding)
+    return binding.get_outputs()[0]
 
 
 class OnnxRuntime:

@@ -24,6 +24,7 @@ from engines.decoding import ON_PROCESSOR, Decoding
 from engines.errors import EndpointError
 from engines.footage import to_frame
 from engines.frames import Frame
+from engines.resident import Keeper
 from monitor.evidence.packets import Coded, Coding, PacketRing, coded
 from monitor.live.mailbox import Mailbox
 from monitor.live.media_clock import MediaClock, Pacer
@@ -93,8 +94,6 @@ class LiveCamera:
     arrived: set at each new frame, so that one loop can wait for many cameras.
     decoding: where to decode. rng: draws the reconnection delays. ring: keeps encoded packets, for clips.
 
-    ``fallback`` says why pictures are decoded on the processor although the GPU was asked for; None if they are not.
-
     The thread is a daemon because some reads can't be interrupted: ``close`` returns within 2 s whatever
     the read does, and the thread ends when the read returns, by the open or read timeout at the latest. A
     stalled V4L2 device and a name lookup obey no timeout of ours.
@@ -120,7 +119,8 @@ class LiveCamera:
     ) -> None:
         self.name, self.url, self.size = name, url, size
         self._source, self._decoding = parse(name, url, rtsp_transport, options or {}), decoding
-        self.fallback: str | None = None
+        self._fallback: str | None = None
+        self._keeper: Keeper | None = None
         self.ring = ring
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
         self._stale_after_s, self._startup_grace_s = stale_after_s, startup_grace_s
@@ -152,6 +152,12 @@ class LiveCamera:
         """Return the newest frame not read yet, waiting at most ``timeout_s``; None if none came, or once
         closed."""
         return self._mailbox.take(timeout_s)
+
+    @property
+    def fallback(self) -> str | None:
+        """Why pictures are decoded or reduced on the processor although the GPU was asked for; None if they are not."""
+        keeper = self._keeper
+        return self._fallback or (keeper.problem if keeper is not None else None)
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -232,7 +238,8 @@ class LiveCamera:
 
     def _link(self, container: InputContainer) -> None:
         rate = container.streams.video[0].average_rate
-        self.fallback = self._decoding.fallback(container)
+        self._fallback = self._decoding.fallback(container)
+        self._keeper = self._decoding.keeper() if self._fallback is None else None
         self._untimed = container.format.name in UNTIMED_FORMATS
         if self.ring is not None:
             try:
@@ -289,7 +296,7 @@ class LiveCamera:
             if self.ring is not None and picture.key_frame and picture.pts is not None:
                 self.ring.date(self._shifted(picture.pts, reading), time_s)
             frame = replace(
-                to_frame(picture, self.name, self._decoded, time_s, self.size),
+                to_frame(picture, self.name, self._decoded, time_s, self.size, self._keeper),
                 damaged=bool(self._lost or picture.is_corrupt),
                 mistimed=self._clock.mistimed,
                 late_s=self._clock.late_s,
