@@ -61,64 +61,74 @@ def planar(layout: Layout, size: tuple[int, int], siting: Siting) -> onnx.ModelP
     """Return the graph from ``plane_0``, ``plane_1`` … (uint8, ``layout.shapes``) to ``images``, uint8 1×H×W×3 RGB.
 
     size: H and W. All between is float32, in which an average is right to a ten-thousandth of a grey level."""
-    steps: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
+    steps = _Steps()
+    matrix, offset = to_rgb(layout.colorspace, layout.color_range)
+    stacked = steps.add("stacked", "Concat", *_averages(steps, layout, size, siting), axis=2)
+    turned = steps.add("turned", "MatMul", stacked, steps.floats("matrix", matrix.T))
+    rgb = steps.add("rgb", "Round", steps.add("moved", "Add", turned, steps.floats("offset", offset)))
+    bounds = (steps.floats("black", np.array(0.0)), steps.floats("white", np.array(255.0)))
+    whole = steps.add("whole", "Cast", steps.add("clipped", "Clip", rgb, *bounds), to=TensorProto.UINT8)
+    steps.add(IMAGES, "Unsqueeze", whole, steps.constant("front", np.array([0])))
+    planes = [_bytes(f"plane_{plane}", shape) for plane, shape in enumerate(layout.shapes)]
+    return _model(steps.nodes, planes, _bytes(IMAGES, (1, *size, 3)), steps.constants)
 
-    def constant(name: str, value: NDArray[Any]) -> str:
-        constants.append(numpy_helper.from_array(value, name))
-        return name
 
-    def step(result: str, kind: str, *inputs: str, **attributes: object) -> str:
-        steps.append(helper.make_node(kind, list(inputs), [result], name=f"planar/{result}", **attributes))
+def _averages(steps: _Steps, layout: Layout, size: tuple[int, int], siting: Siting) -> list[str]:
+    """Y, Cb and Cr, each H×W×1: rows first, then columns."""
+    for plane, (rows, _) in enumerate(layout.samples):
+        down = steps.floats(f"down_{plane}", shares(rows, size[0], siting.down if plane else 0.0))
+        floats = steps.add(f"floats_{plane}", "Cast", f"plane_{plane}", to=TensorProto.FLOAT)
+        steps.add(f"rows_{plane}", "MatMul", down, floats)
+    last = steps.constant("last", np.array([2]))
+    found = []
+    for name, (plane, apart, first) in zip(("y", "cb", "cr"), _COMPONENTS[layout.pixels], strict=True):
+        columns = layout.samples[plane][1]
+        across = np.zeros((layout.row_bytes[plane], size[1]))
+        right = siting.right if plane else 0.0
+        across[first : first + apart * columns : apart] = shares(columns, size[1], right).T
+        means = steps.add(name, "MatMul", f"rows_{plane}", steps.floats(f"across_{name}", across))
+        found.append(steps.add(f"{name}_last", "Unsqueeze", means, last))
+    return found
+
+
+class _Steps:
+    """Nodes and constants, in order; each node is called by its result."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, result: str, kind: str, *inputs: str, **attributes: object) -> str:
+        node = helper.make_node(kind, list(inputs), [result], name=f"planar/{result}", **attributes)
+        self.nodes.append(node)
         return result
 
-    for plane, (rows, _) in enumerate(layout.samples):
-        down = constant(f"down_{plane}", _float(shares(rows, size[0], siting.down if plane else 0.0)))
-        floats = step(f"floats_{plane}", "Cast", f"plane_{plane}", to=TensorProto.FLOAT)
-        step(f"rows_{plane}", "MatMul", down, floats)
-    last = constant("last", np.array([2]))
-    averages = []
-    for name, (plane, apart, first) in zip(("y", "cb", "cr"), _COMPONENTS[layout.pixels], strict=True):
-        right = siting.right if plane else 0.0
-        across = np.zeros((layout.row_bytes[plane], size[1]))
-        columns = layout.samples[plane][1]
-        across[first : first + apart * columns : apart] = shares(columns, size[1], right).T
-        means = step(name, "MatMul", f"rows_{plane}", constant(f"across_{name}", _float(across)))
-        averages.append(step(f"{name}_last", "Unsqueeze", means, last))
-    matrix, offset = to_rgb(layout.colorspace, layout.color_range)
-    stacked = step("stacked", "Concat", *averages, axis=2)
-    turned = step("turned", "MatMul", stacked, constant("matrix", _float(matrix.T)))
-    rgb = step("rgb", "Round", step("moved", "Add", turned, constant("offset", _float(offset))))
-    bounds = (constant("black", np.array(0.0, np.float32)), constant("white", np.array(255.0, np.float32)))
-    whole = step("whole", "Cast", step("clipped", "Clip", rgb, *bounds), to=TensorProto.UINT8)
-    step(IMAGES, "Unsqueeze", whole, constant("front", np.array([0])))
-    graph = helper.make_graph(
-        steps,
-        "planar",
-        [
-            helper.make_tensor_value_info(f"plane_{plane}", TensorProto.UINT8, shape)
-            for plane, shape in enumerate(layout.shapes)
-        ],
-        [helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, (1, *size, 3))],
-        constants,
-    )
-    return _model(graph)
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def floats(self, name: str, value: Floats) -> str:
+        return self.constant(name, value.astype(np.float32))
 
 
 def joining(count: int, size: tuple[int, int]) -> onnx.ModelProto:
     """Return the graph from ``image_0`` … ``image_{count - 1}``, uint8 1×H×W×3, to all of them, uint8 N×H×W×3."""
     names = [f"image_{index}" for index in range(count)]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.UINT8, (1, *size, 3)) for name in names]
-    joined = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, (count, *size, 3))
     step = helper.make_node("Concat", names, [IMAGES], axis=0)
-    return _model(helper.make_graph([step], "joining", inputs, [joined]))
+    return _model([step], [_bytes(name, (1, *size, 3)) for name in names], _bytes(IMAGES, (count, *size, 3)))
 
 
-def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
+def _bytes(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    output: onnx.ValueInfoProto,
+    constants: list[onnx.TensorProto] | None = None,
+) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "planar", inputs, [output], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     return model
-
-
-def _float(values: Floats) -> NDArray[np.float32]:
-    return values.astype(np.float32)
