@@ -10,9 +10,11 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link, likeness, structure
 from engines.health.sight import SMALL
+from engines.health.turned import relaid
 from engines.health.view import Floats, View, floats
 
 FLIPS = (-1, 0, 1)
@@ -55,23 +57,27 @@ class Layout:
         self.past, self.state = Past(), NOTHING
         self.every, self.lasting = 1, False
         self._grey: Floats | None = None
+        self._luma: Image | None = None
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0
         self._moved_s = self._shaken_s = -math.inf
-        self._lay: Lay = _moving(floats(np.eye(2, 3)))
+        self._lay: Lay | None = None
         self._since: Floats = np.zeros(LAYOUT, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         before, self._grey = self._grey, view.grey
+        luma, self._luma = self._luma, view.frame.luma
         shape = floats(cv2.resize(structure(view.grey), LAYOUT[::-1], interpolation=cv2.INTER_AREA))
         self.state = shape.ravel()
         known = self.past.known
-        if known is None or before is None:
+        if known is None or before is None or luma is None:
             return dict.fromkeys(KINDS, 0.0)
         alike = likeness(known.reshape(LAYOUT), shape)
         was, weight = self._alike, 1.0 - math.exp(-view.step_s / RETURN_S)
         self._alike += weight * (alike - self._alike)
-        if link.leaps and view.time_s >= self._shaken_s and self._relate(before, view.grey, link):
+        if link.leaps and view.time_s >= self._shaken_s and (
+            self._relate(before, view.grey, link) or self._relate_points(luma, view, link)
+        ):
             if view.time_s - self._moved_s < SHAKEN_S:
                 self._kind, self._shaken_s = "", view.time_s + SHAKEN_S
             self._moved_s = view.time_s
@@ -80,10 +86,10 @@ class Layout:
             self._alike, self._limit = alike, 0.5 * (was + alike) if was - alike > 0.1 else 2.0
         elif self._alike > self._limit:
             self._kind = ""
-        if self._kind in SETTLED:
+        if self._kind in SETTLED and self._lay is not None:
             self._since += floats((1.0 - math.exp(-view.step_s / LATELY_S)) * (shape - self._since))
             looked = SETTLE_S[0] <= view.time_s - self._moved_s <= SETTLE_S[1]
-            if looked and not self._settled(known.reshape(LAYOUT)):
+            if looked and not self._settled(self._lay, known.reshape(LAYOUT)):
                 self._kind = ""
         return {kind: self._gain if kind == self._kind else 0.0 for kind in KINDS}
 
@@ -113,13 +119,24 @@ class Layout:
         self._lay = _bending(k1) if kind == "bent" else _moving(move)
         return True
 
-    def _settled(self, known: Floats) -> bool:
+    def _settled(self, lay: Lay, known: Floats) -> bool:
         """Whether the layout of late is the past one, laid out anew."""
         before = floats(cv2.resize(known, SMALL[::-1], interpolation=cv2.INTER_LINEAR))
         since = floats(cv2.resize(self._since, SMALL[::-1], interpolation=cv2.INTER_LINEAR))
-        laid, inside = self._lay(before)
+        laid, inside = lay(before)
         anew, as_it_was = likeness(laid, since * inside), likeness(before * inside, since * inside)
         return anew >= FITS and anew - as_it_was >= SETTLED[self._kind]
+
+    def _relate_points(self, luma: Image, view: View, link: Link) -> bool:
+        """The same by points that both frames show, where the scene seems to be another one."""
+        if link.goes_on or self._kind or luma.shape != view.frame.luma.shape:
+            return False
+        kind, share = relaid(luma, view.frame.luma, view.sight.hidden)
+        if kind:
+            # Too far for small pictures to follow; so many points agree that time adds nothing.
+            self._kind, self._gain, self._lay = kind, share, None
+        return bool(kind)
+
 
 
 def _moving(how: Floats) -> Lay:

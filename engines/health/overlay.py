@@ -22,8 +22,14 @@ CALM_TIMES, CALM_LEVELS, CALM_SHARE = 2.0, 1.0, 0.3
 """Times the usual change, and grey levels more, that a tile may change by in the frames beside the step; share of
 the stepped tiles that must be so calm: they are the ones that are followed."""
 REST_SHARE, WHOLE_SHARE = 0.3, 0.9
-"""Share of what a step does not change that must be just as it was, textured as it is; or else share of the picture
-that it must change."""
+"""Where nothing of the scene is found again: share of what a step does not change that must be just as it was, textured
+as it is; or else share of the picture that it must change."""
+CARRIED, FOUND, AROUND, STRUCTURE = 0.06, 0.8, (9, 9), 6.0
+"""Share of the structure that is usually found again in the next frame that must be, else it is a cut: how alike the
+surroundings of a pixel must be, their extent, and their least power in grey levels squared."""
+REDRAWN, FIXED = 0.17, 0.5
+"""Glass that bends light all over the picture leaves its coarse light as it was: the most by which tiles may change then
+(log), and share of what the scene's motion usually takes from structure that it may still take."""
 LARGE_SHARE, PIECES = 0.3, 3
 """What is smaller and in fewer pieces may be a lorry beside the car."""
 SAME = 0.5
@@ -49,7 +55,8 @@ class Step:
     """A change of the picture within one frame.
 
     tiles: where it was sudden. change, picture: the structure that came, and all that is there now. trace, dark: the
-    structure and the light of the tiles just before. lit: by how much the tiles rose.
+    structure and the light of the tiles just before. lit: by how much the tiles rose. whole: nothing is left of the
+    scene to be found again; redrawn: but its coarse light. loose: what motion usually took from structure there.
     """
 
     time_s: float
@@ -62,6 +69,8 @@ class Step:
     kind: str
     flat: bool
     whole: bool
+    redrawn: bool
+    loose: float
 
 
 class Overlay:
@@ -74,7 +83,10 @@ class Overlay:
         self.every, self.lasting = 1, False
         self._grey: Floats | None = None
         self._fine: Floats = np.zeros(SMALL, np.float32)
+        self._earlier: Floats = np.zeros(SMALL, np.float32)
         self._trace: Floats = np.zeros(SMALL, np.float32)
+        self._mark: tuple[float, Floats] | None = None
+        self._loose: Floats = np.zeros(TILES, np.float32)
         self._light: Floats = np.zeros(TILES, np.float32)
         self._stir: Floats = np.ones(TILES, np.float32)
         self._tiles: Floats | None = None
@@ -86,26 +98,28 @@ class Overlay:
         self._tints = view.tiles if self._tiles is None else view.tiles - self._tiles
         self._tiles = view.tiles
         fine = structure(view.grey)
-        grey, before = self._grey, self._fine
-        self._grey, self._fine = view.grey, fine
+        grey, before, earlier_still = self._grey, self._fine, self._earlier
+        self._grey, self._fine, self._earlier = view.grey, fine, before
         if grey is None:
             self._trace, self._light = fine, tiled(view.grey)
             return dict.fromkeys(KINDS, 0.0)
         moved = view.grey - grey
         earlier, self.state = self.state, tiled(np.abs(moved))
         usual = self.past.known
+        gain = np.float32(1.0 - math.exp(-view.step_s / TRACE_S))
         if usual is not None and earlier.size:
             self._settle(usual)
             # What follows a hole in the stream, or a picture that stood still, is later, and other for that.
             if not (self._seen or view.skips or float(self._stir.mean()) < ASLEEP):
-                self._step = self._stepped(view.time_s, moved, earlier, usual, before) or self._step
-            gain = np.float32(1.0 - math.exp(-view.step_s / TRACE_S))
+                last = before, earlier_still
+                self._follow(self._stepped(view.time_s, moved, earlier, usual, last))
             stir = np.minimum(
                 self.state / (usual + 0.3), STIR_MOST
             )  # the step itself says nothing of what follows
             self._stir = self._stir + gain * (stir - self._stir)
-            self._trace = self._trace + gain * (fine - self._trace)
-            self._light = self._light + gain * (tiled(view.grey) - self._light)
+        self._trace = self._trace + gain * (fine - self._trace)
+        self._light = self._light + gain * (tiled(view.grey) - self._light)
+        self._note_loose(view.time_s)
         share = self._stays(view.time_s)
         kind = "" if self._step is None else self._step.kind
         return {name: share if name == kind else 0.0 for name in KINDS}
@@ -124,10 +138,27 @@ class Overlay:
         if float(_calm(self.state, usual)[self._step.tiles].mean()) < 0.5:
             self._drop()
 
+    def _follow(self, step: Step | None) -> None:
+        """Follow ``step``, unless what is followed took more of the picture: traffic goes on beside what came."""
+        if step is not None and (self._step is None or step.tiles.sum() >= self._step.tiles.sum()):
+            self._step, self._settled = step, False
+
+    def _note_loose(self, time_s: float) -> None:
+        """What the motion of the scene takes from structure within ``SETTLE_S``, while nothing is followed."""
+        if self._step is not None:
+            self._mark = None
+        elif self._mark is None:
+            self._mark = time_s, self._fine
+        elif time_s - self._mark[0] >= SETTLE_S:
+            self._loose = floats(1.0 - _likeness(self._trace, self._mark[1]))
+            self._mark = time_s, self._fine
+
     def _stepped(
-        self, time_s: float, moved: Floats, earlier: Floats, usual: Floats, before: Floats
+        self, time_s: float, moved: Floats, earlier: Floats, usual: Floats, last: tuple[Floats, Floats]
     ) -> Step | None:
-        """The step that this frame is, if it is one that something on the glass may have made."""
+        """The step that this frame is, if it is one that something on the glass may have made. last: the structure of
+        the two frames before it."""
+        before = last[0]
         stepped = self.state > np.maximum(STEP_TIMES * usual, usual + STEP_LEVELS)
         share = float(stepped.mean())
         tiles = stepped & _calm(earlier, usual)
@@ -138,14 +169,20 @@ class Overlay:
         came, now = (ranked(tiled(a * a)[tiles] / was, 0.5) for a in (change, self._fine))
         lit, strength = tiled(moved), ranked(tiled(change * change)[tiles], 0.5)
         pieces = cv2.connectedComponents(stepped.astype(np.uint8))[0] - 1
-        # After a cut only the car's own bonnet, below, or an empty sky may look the same.
+        large = share > LARGE_SHARE
+        goes_on = _found(before, self._fine) >= CARRIED * _found(*reversed(last))
+        even = _evenness(self._grey - moved, self._grey) < REDRAWN
+        # What lies between drops, or beside a lid, may be too little to be found again.
         rest = ~stepped & (tiled(np.abs(before)) > 1.0) & (self.state < 2.0 * usual + 0.5)
-        local = float(rest[:-2].mean()) > REST_SHARE * (1.0 - share) and (
-            share > LARGE_SHARE or pieces >= PIECES
-        )
-        whole = share > WHOLE_SHARE
-        flat = now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
-        added = came > ADDED and now > MORE and strength > STRENGTH
+        beside = float(rest[:-2].mean()) > REST_SHARE * (1.0 - share)
+        sizable = large or pieces >= PIECES
+        local = sizable and (goes_on or (even and beside))
+        redrawn = even and large and not local
+        whole = redrawn or share > WHOLE_SHARE
+        lid = now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
+        flat = lid and sizable and (goes_on or beside)
+        # Where the scene is known to go on, structure that took the place of other is as new as more of it.
+        added = came > ADDED and strength > STRENGTH and (now > MORE or (goes_on and came > MORE))
         rose = moved[_pixels(tiles)]
         # More light has more of every colour; a cast has less of one.
         white = ranked(self._tints[tiles].min(1), 0.5) > 0.0
@@ -155,11 +192,10 @@ class Overlay:
             and float((rose > -2.0).mean()) > 0.98
             and float(rose.mean()) > LIGHT_LEVELS
         )
-        if not (light or (local and (added or flat)) or (whole and came > ADDED)):
+        if not (light or flat or (local and added) or (whole and came > ADDED)):
             return None
         if not light and _alike(self._fine, self._trace, tiles) > SAME:
             return None
-        self._settled = False
         kind = "flare" if light else "panel" if local and added and _panel(moved) else "overlay"
         return Step(
             time_s,
@@ -170,8 +206,10 @@ class Overlay:
             self._light,
             lit,
             kind,
-            flat and local,
-            whole and not local,
+            flat,
+            whole and not (flat or local),
+            redrawn,
+            ranked(self._loose[tiles], 0.5),
         )
 
     def _stays(self, time_s: float) -> float:
@@ -189,7 +227,8 @@ class Overlay:
             if not self._seen:
                 alike = min(alike, _alike(self._trace, step.picture, step.tiles))
             moves = not self._seen and ranked(self.state, 0.5) > DEAD_LEVELS
-            if step.whole and (stir > DEAD or moves):
+            fixed = step.redrawn and (self._seen or 1.0 - alike < FIXED * step.loose)
+            if step.whole and not fixed and (stir > DEAD or moves):
                 alike = 0.0
         if alike < (KEPT if self._seen else STAYS):
             self._drop()
@@ -220,8 +259,29 @@ def _pixels(tiles: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _alike(a: Floats, b: Floats, tiles: NDArray[np.bool_]) -> float:
     """Correlation of two structures in the median of some tiles."""
-    like = tiled(a * b) / np.sqrt(tiled(a * a) * tiled(b * b) + 0.01)
-    return ranked(like[tiles], 0.5)
+    return ranked(_likeness(a, b)[tiles], 0.5)
+
+
+def _likeness(a: Floats, b: Floats) -> Floats:
+    """Correlation of two structures in each tile."""
+    return floats(tiled(a * b) / np.sqrt(tiled(a * a) * tiled(b * b) + 0.01))
+
+
+def _found(before: Floats, now: Floats) -> float:
+    """Share of the pixels with structure around them that have the same in both; 1 where there is none."""
+    power, other, both = (
+        cv2.blur(a, AROUND) for a in (before * before, now * now, before * now)
+    )
+    textured = power > STRUCTURE
+    found = textured & (both > FOUND * np.sqrt(power * other + 1.0))
+    count = np.count_nonzero(textured)
+    return np.count_nonzero(found) / count if count else 1.0
+
+
+def _evenness(before: Floats, now: Floats) -> float:
+    """By how much (log) the median tile changed against the others."""
+    gain = np.log((tiled(now) + 8.0) / (tiled(before) + 8.0))
+    return ranked(np.abs(gain - ranked(gain, 0.5)), 0.5)
 
 
 def _panel(moved: Floats) -> bool:
