@@ -3,7 +3,7 @@ from the small picture; no model is asked.
 
 ``checks`` is the table of what is told, and how. The rest is by kind of evidence: ``delivery`` (how frames
 came), ``light``, ``colour``, ``detail``, ``codec``, ``pattern``, ``sensor``, ``stillness``, ``motion``,
-``layout``, ``cover``, ``overlay``.
+``layout`` (with ``turned``, for what moved far), ``cover``, ``overlay``.
 ``scene`` tells a scene that goes on from a cut, ``past`` is what a stream was like, ``judge`` puts all together."""
 
 from engines.health.checks import CHECKS, MODES, Check, Mode

@@ -75,8 +75,10 @@ class Layout:
         alike = likeness(known.reshape(LAYOUT), shape)
         was, weight = self._alike, 1.0 - math.exp(-view.step_s / RETURN_S)
         self._alike += weight * (alike - self._alike)
-        if link.leaps and view.time_s >= self._shaken_s and (
-            self._relate(before, view.grey, link) or self._relate_points(luma, view, link)
+        if (
+            link.leaps
+            and view.time_s >= self._shaken_s
+            and (self._relate(before, view.grey, link) or self._relate_points(luma, view, link))
         ):
             if view.time_s - self._moved_s < SHAKEN_S:
                 self._kind, self._shaken_s = "", view.time_s + SHAKEN_S

@@ -22,14 +22,17 @@ CALM_TIMES, CALM_LEVELS, CALM_SHARE = 2.0, 1.0, 0.3
 """Times the usual change, and grey levels more, that a tile may change by in the frames beside the step; share of
 the stepped tiles that must be so calm: they are the ones that are followed."""
 REST_SHARE, WHOLE_SHARE = 0.3, 0.9
-"""Where nothing of the scene is found again: share of what a step does not change that must be just as it was, textured
-as it is; or else share of the picture that it must change."""
+"""Share of what a step does not change that must be just as it was, textured as it is; and share of the picture that is
+all of it."""
 CARRIED, FOUND, AROUND, STRUCTURE = 0.06, 0.8, (9, 9), 6.0
 """Share of the structure that is usually found again in the next frame that must be, else it is a cut: how alike the
 surroundings of a pixel must be, their extent, and their least power in grey levels squared."""
-REDRAWN, FIXED = 0.17, 0.5
+REDRAWN, FIXED = 0.17, 0.25
 """Glass that bends light all over the picture leaves its coarse light as it was: the most by which tiles may change then
 (log), and share of what the scene's motion usually takes from structure that it may still take."""
+GAIN, EVEN_GAIN = 0.1, 0.25
+"""One gain of a channel (log) all over the picture is the camera's own, and covers nothing: its least, and the share of
+it by which the median tile may differ."""
 LARGE_SHARE, PIECES = 0.3, 3
 """What is smaller and in fewer pieces may be a lorry beside the car."""
 SAME = 0.5
@@ -55,8 +58,9 @@ class Step:
     """A change of the picture within one frame.
 
     tiles: where it was sudden. change, picture: the structure that came, and all that is there now. trace, dark: the
-    structure and the light of the tiles just before. lit: by how much the tiles rose. whole: nothing is left of the
-    scene to be found again; redrawn: but its coarse light. loose: what motion usually took from structure there.
+    structure and the light of the tiles just before. lit: by how much the tiles rose. flat: a lid. whole: it
+    took all of the picture. near: the scene is known to go on. beside: by what is beside the step, just as it was. loose:
+    what motion usually took from structure there.
     """
 
     time_s: float
@@ -69,7 +73,8 @@ class Step:
     kind: str
     flat: bool
     whole: bool
-    redrawn: bool
+    near: bool
+    beside: bool
     loose: float
 
 
@@ -158,29 +163,28 @@ class Overlay:
     ) -> Step | None:
         """The step that this frame is, if it is one that something on the glass may have made. last: the structure of
         the two frames before it."""
+        assert self._grey is not None
         before = last[0]
         stepped = self.state > np.maximum(STEP_TIMES * usual, usual + STEP_LEVELS)
         share = float(stepped.mean())
         tiles = stepped & _calm(earlier, usual)
         if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum():
             return None
+        gained = self._gained()
         change = self._fine - before
         was = tiled(before * before)[tiles] + 1.0
         came, now = (ranked(tiled(a * a)[tiles] / was, 0.5) for a in (change, self._fine))
         lit, strength = tiled(moved), ranked(tiled(change * change)[tiles], 0.5)
         pieces = cv2.connectedComponents(stepped.astype(np.uint8))[0] - 1
-        large = share > LARGE_SHARE
-        goes_on = _found(before, self._fine) >= CARRIED * _found(*reversed(last))
-        even = _evenness(self._grey - moved, self._grey) < REDRAWN
-        # What lies between drops, or beside a lid, may be too little to be found again.
+        sizable = share > LARGE_SHARE or pieces >= PIECES
+        # After a cut only the car's own bonnet, below, or an empty sky may look the same.
         rest = ~stepped & (tiled(np.abs(before)) > 1.0) & (self.state < 2.0 * usual + 0.5)
         beside = float(rest[:-2].mean()) > REST_SHARE * (1.0 - share)
-        sizable = large or pieces >= PIECES
-        local = sizable and (goes_on or (even and beside))
-        redrawn = even and large and not local
-        whole = redrawn or share > WHOLE_SHARE
-        lid = now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
-        flat = lid and sizable and (goes_on or beside)
+        goes_on = _found(before, self._fine) >= CARRIED * _found(*reversed(last))
+        # Glass that bends light all over the picture leaves nothing to be found, but its coarse light.
+        near = sizable and (goes_on or _evenness(floats(self._grey - moved), self._grey) < REDRAWN)
+        whole = share > WHOLE_SHARE
+        flat = sizable and beside and now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
         # Where the scene is known to go on, structure that took the place of other is as new as more of it.
         added = came > ADDED and strength > STRENGTH and (now > MORE or (goes_on and came > MORE))
         rose = moved[_pixels(tiles)]
@@ -192,11 +196,11 @@ class Overlay:
             and float((rose > -2.0).mean()) > 0.98
             and float(rose.mean()) > LIGHT_LEVELS
         )
-        if not (light or flat or (local and added) or (whole and came > ADDED)):
+        if not light and (gained or not (flat or (near and added) or (whole and came > ADDED))):
             return None
         if not light and _alike(self._fine, self._trace, tiles) > SAME:
             return None
-        kind = "flare" if light else "panel" if local and added and _panel(moved) else "overlay"
+        kind = "flare" if light else "panel" if near and added and _panel(moved) else "overlay"
         return Step(
             time_s,
             tiles,
@@ -207,10 +211,19 @@ class Overlay:
             lit,
             kind,
             flat,
-            whole and not (flat or local),
-            redrawn,
+            whole,
+            near,
+            beside,
             ranked(self._loose[tiles], 0.5),
         )
+
+    def _gained(self) -> bool:
+        """Whether the step is one gain of each channel."""
+        assert self._tiles is not None
+        logs = np.log((self._tiles + 8.0) / (self._tiles - self._tints + 8.0)).reshape(-1, 3)
+        gain = np.sort(logs, axis=0)[len(logs) // 2]
+        most = float(np.abs(gain).max())
+        return most > GAIN and ranked(np.abs(logs - gain).max(1), 0.5) < EVEN_GAIN * most
 
     def _stays(self, time_s: float) -> float:
         """Share of the picture under the step, once and as long as what came is found again."""
@@ -226,9 +239,10 @@ class Overlay:
             alike = _alike(self._trace - step.trace, step.change, step.tiles)
             if not self._seen:
                 alike = min(alike, _alike(self._trace, step.picture, step.tiles))
-            moves = not self._seen and ranked(self.state, 0.5) > DEAD_LEVELS
-            fixed = step.redrawn and (self._seen or 1.0 - alike < FIXED * step.loose)
-            if step.whole and not fixed and (stir > DEAD or moves):
+                fixed = step.near and (step.beside or 1.0 - alike < FIXED * step.loose)
+                dead = step.whole and stir <= DEAD and ranked(self.state, 0.5) <= DEAD_LEVELS
+                alike = alike if fixed or dead else 0.0
+            elif not step.near and stir > DEAD:
                 alike = 0.0
         if alike < (KEPT if self._seen else STAYS):
             self._drop()
@@ -269,9 +283,7 @@ def _likeness(a: Floats, b: Floats) -> Floats:
 
 def _found(before: Floats, now: Floats) -> float:
     """Share of the pixels with structure around them that have the same in both; 1 where there is none."""
-    power, other, both = (
-        cv2.blur(a, AROUND) for a in (before * before, now * now, before * now)
-    )
+    power, other, both = (cv2.blur(a, AROUND) for a in (before * before, now * now, before * now))
     textured = power > STRUCTURE
     found = textured & (both > FOUND * np.sqrt(power * other + 1.0))
     count = np.count_nonzero(textured)

@@ -50,7 +50,7 @@ def relaid(before: Image, now: Image, hidden: NDArray[np.bool_] | None = None) -
 
 def _matches(before: Image, now: Image, hidden: NDArray[np.bool_] | None) -> tuple[Points, Points]:
     """Points that both pictures show, from the middle, in widths of the picture (N × 2 each)."""
-    finder, matcher = cv2.SIFT_create(POINTS), cv2.BFMatcher(cv2.NORM_L2)
+    finder, matcher = cv2.SIFT.create(POINTS), cv2.BFMatcher(cv2.NORM_L2)
     height, width = now.shape
     size = round(width * ROWS / height), ROWS
     looked = None if hidden is None else cv2.resize((~hidden).astype(np.uint8), size)
