@@ -14,11 +14,11 @@ from engines.frames import Image
 
 Points: TypeAlias = NDArray[np.float64]
 
-ROWS, POINTS = 240, 500
+ROWS, POINTS = 160, 300
 """Rows to which pictures are reduced, and most points in each."""
 PLAIN = 0.8
 """A match is plain when it is nearer than this share of the next best (Lowe 2004)."""
-FEWEST, SHARE = 10, 0.2
+FEWEST, SHARE = 8, 0.2
 """Matches that must agree, and share of all: between two scenes hardly three do."""
 FOCAL = (0.6, 0.75, 0.9, 1.2, 1.6)
 """Focal lengths, in widths of the picture: views 80 to 35 degrees wide."""
