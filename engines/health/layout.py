@@ -140,7 +140,6 @@ class Layout:
         return bool(kind)
 
 
-
 def _moving(how: Floats) -> Lay:
     """To roll and shift, as cv2.warpAffine takes it."""
 
