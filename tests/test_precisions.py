@@ -221,6 +221,8 @@ def test_a_layer_kept_in_float_is_not_quantised_behind_its_back(small_encoder: o
     array = numpy_helper.to_array(weights).copy()
     array[:, 0, 0, 0] = np.geomspace(1.0, 100.0, len(array))
     weights.CopyFrom(numpy_helper.from_array(array, "w2"))
+    # Averages of noise hardly differ: processors whose 8-bit sums saturate would keep the first layer for them.
+    del small_encoder.graph.output[1]
     done, _ = quantised(small_encoder, [False, True])
     assert done.floats == ("second",)
     options = onnxruntime.SessionOptions()
