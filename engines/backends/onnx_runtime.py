@@ -191,6 +191,8 @@ def _session(model: Path | bytes, where: object, threads: int, name: str) -> Any
     options.log_severity_level = 3
     # Spinning threads would take whole cores from the decoder between two batches.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without VNNI, 8-bit products are else added in pairs to 16 bits, which saturate.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
     providers = [cuda, "CPUExecutionProvider"] if name == CUDA else ["CPUExecutionProvider"]
     source = model if isinstance(model, bytes) else str(model)
