@@ -22,6 +22,16 @@ def processor() -> str:
     return f"{name}, {cores} core{'s' * (cores != 1)}"
 
 
+def sums_saturate() -> bool:
+    """Whether this is an x86 processor without VNNI, which adds 8-bit products in pairs to 16 bits."""
+    with suppress(OSError):
+        flags = next(
+            (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), ""
+        )
+        return bool(flags) and not {"avx512_vnni", "avx_vnni"} & set(flags.split())
+    return False
+
+
 def gpu_name() -> str:
     """Names of the NVIDIA GPUs whose driver is loaded, empty without one."""
     names = []

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.backends.onnx_runtime import OnnxRuntimeEngine, values
 from engines.bundle import Bundle, open_bundle
 from engines.compiling.half import halved
-from engines.compiling.quantise import layers_of, quantise
+from engines.compiling.quantise import HALF, layers_of, quantise
 from engines.compiling.refit import MOST_MIXED, channel_map, refitted
 from engines.encoders import open_encoder
 from engines.engine import Precision
@@ -234,6 +234,17 @@ def test_a_layer_kept_in_float_is_not_quantised_behind_its_back(small_encoder: o
     )
     engine = OnnxRuntimeEngine(done.model.SerializeToString(), precision=INT8)
     np.testing.assert_allclose(engine.features(frames(8)).late, wanted, atol=0.02 * wanted.std())
+
+
+def test_weights_leave_room_for_sums_of_two_products(small_encoder: onnx.ModelProto) -> None:
+    agrees, _ = agreeing([True])
+    done = quantise(
+        small_encoder, frames(24), values, agrees, unsigned=True, advance=lambda n, note="": None, most=HALF
+    )
+    weights = [numpy_helper.to_array(i) for i in done.model.graph.initializer if i.name.endswith("_int8")]
+    largest = max(int(np.abs(w.astype(int)).max()) for w in weights)
+    assert largest == HALF
+    assert 2 * largest * 255 < 2**15
 
 
 def test_what_no_layer_keeps_right_is_refused(small_encoder: onnx.ModelProto) -> None:

@@ -24,7 +24,8 @@ class Backend:
     module: of ours, that runs it. packages: any one of these import names must be there. distribution: what its version
     is called by. extra: of sightline, that brings it. gpu: needs an NVIDIA GPU to run (not to be compiled for, where
     ``ahead`` says so). tail: the widest float that the library knows for what stands behind the encoder. unsigned:
-    int8 activations as uint8 with any zero, instead of int8 around zero. as_is: fp32 runs the bundle's own graph."""
+    int8 activations as uint8 with any zero, instead of int8 around zero. saturates: it adds 8-bit products in pairs to 16
+    bits where the processor does. as_is: fp32 runs the bundle's own graph."""
 
     name: str
     module: str
@@ -36,6 +37,7 @@ class Backend:
     ahead: bool = False
     tail: str = "float32"
     unsigned: bool = False
+    saturates: bool = False
     as_is: bool = False
 
 
@@ -52,7 +54,7 @@ BACKENDS = {
         ),
         Backend(
             "openvino", "engines.backends.open_vino", ("openvino",), ("openvino",), "openvino",
-            (_FP32, _BF16, _INT8), unsigned=True,
+            (_FP32, _BF16, _INT8), unsigned=True, saturates=True,
         ),
         Backend(
             "tensorrt", "engines.backends.tensor_rt", ("tensorrt",), ("tensorrt",), "tensorrt",

@@ -14,13 +14,14 @@ from engines.backends.onnx_runtime import values
 from engines.bundle import Bundle
 from engines.cache import EngineCache, Key, key_of
 from engines.compiling.half import halved
-from engines.compiling.quantise import layers_of, quantise
+from engines.compiling.quantise import HALF, WHOLE, layers_of, quantise
 from engines.compiling.refit import refitted
 from engines.console import progress
 from engines.engine import Engine, Library, Precision
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph
+from engines.machine import sums_saturate
 from engines.proof.probe_clip import alerts, alike, probe_clips
 from engines.proof.verify import LEAST_RANK, RANKED, TIE, rank_correlation
 from engines.scores import Features, Scores, part, reference_scores
@@ -123,8 +124,11 @@ def _quantised(
         )
     agrees = _agreement(bundle, encoder, frames)
     layers = len(layers_of(encoder))
+    most = HALF if backend.saturates and sums_saturate() else WHOLE
     with progress("quantising", layers, "layers") as advance:
-        done = quantise(encoder, frames, values, agrees, unsigned=backend.unsigned, advance=advance)
+        done = quantise(
+            encoder, frames, values, agrees, unsigned=backend.unsigned, advance=advance, most=most
+        )
     kept = f", float32 in {', '.join(done.floats)}" if done.floats else ""
     return done.model, (f"{done.layers - len(done.floats)} of {done.layers} layers in int8{kept}",)
 

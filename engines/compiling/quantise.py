@@ -32,6 +32,8 @@ TRIED = 16
 """Frames on which single layers are tried."""
 SHARES = np.linspace(0.3, 1.0, 36)
 """What share of the largest value a range may end at."""
+WHOLE, HALF = 127, 63
+"""Largest weights of 8 and of 7 bits: 2 · 63 · 255 is less than 2¹⁵."""
 ACTIVATIONS = frozenset({"Relu", "Clip"})
 
 
@@ -73,9 +75,11 @@ def quantise(
     *,
     unsigned: bool,
     advance: Advance,
+    most: int = WHOLE,
 ) -> Quantised:
     """Quantise as many layers as ``agrees`` accepts, once shown the result.
 
+    most: the largest 8-bit weight (WHOLE, or HALF for processors whose sums of two products saturate).
     unsigned: activations as uint8 with any zero, for processors; else int8 around zero, for TensorRT. advance is
     called once per layer (``layers_of`` counts them). No layer that could be quantised raises EngineError."""
     layers = layers_of(encoder)
@@ -85,12 +89,12 @@ def quantise(
     some = slice(None, None, max(1, len(frames) // TRIED))
     error = []
     for layer in layers:
-        found = run(_inserted(encoder, [layer], ranges), names, frames[some])
+        found = run(_inserted(encoder, [layer], ranges, most), names, frames[some])
         error.append(sum(_relative(found[n], wanted[n][some]) for n in names))
         advance(1, layer.name)
     order = [layers[i] for i in np.argsort(error)]
     for kept in _fewest_first(len(order)):
-        model = _inserted(encoder, order[: len(order) - kept], ranges)
+        model = _inserted(encoder, order[: len(order) - kept], ranges, most)
         model = refitted(model, run(model, names, frames), wanted)
         if agrees(model):
             floats = tuple(layer.name for layer in order[len(order) - kept :])
@@ -193,7 +197,9 @@ def _range(values: NDArray[np.float32], unsigned: bool) -> Range:
     return best
 
 
-def _inserted(encoder: onnx.ModelProto, layers: Sequence[Layer], ranges: dict[str, Range]) -> onnx.ModelProto:
+def _inserted(
+    encoder: onnx.ModelProto, layers: Sequence[Layer], ranges: dict[str, Range], most: int
+) -> onnx.ModelProto:
     """Return the encoder with ``layers`` in 8 bits."""
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
@@ -203,7 +209,9 @@ def _inserted(encoder: onnx.ModelProto, layers: Sequence[Layer], ranges: dict[st
     read = {layer.source for layer in layers} & ranges.keys()
     axes = {layer.weights: layer.axis for layer in layers}
     chosen = {layer.name for layer in layers}
-    nodes = [_weights(graph, item, axes[item.name]) for item in list(graph.initializer) if item.name in axes]
+    nodes = [
+        _weights(graph, item, axes[item.name], most) for item in list(graph.initializer) if item.name in axes
+    ]
     nodes += _around(graph, read.intersection(i.name for i in graph.input), ranges)
     for node in graph.node:
         layer = (node.name or node.output[0]) in chosen
@@ -221,14 +229,14 @@ def _inserted(encoder: onnx.ModelProto, layers: Sequence[Layer], ranges: dict[st
     return model
 
 
-def _weights(graph: onnx.GraphProto, item: onnx.TensorProto, axis: int) -> onnx.NodeProto:
+def _weights(graph: onnx.GraphProto, item: onnx.TensorProto, axis: int, most: int) -> onnx.NodeProto:
     """Add 8-bit weights, symmetric per output channel, and return the node that reads them."""
     value = numpy_helper.to_array(item)
     others = tuple(i for i in range(value.ndim) if i != axis)
     largest = np.abs(value).max(axis=others)
-    scale = np.where(largest > 0.0, largest / 127.0, 1.0).astype(np.float32)
+    scale = np.where(largest > 0.0, largest / most, 1.0).astype(np.float32)
     shape = [-1 if i == axis else 1 for i in range(value.ndim)]
-    whole = np.clip(np.rint(value / scale.reshape(shape)), -127, 127).astype(np.int8)
+    whole = np.clip(np.rint(value / scale.reshape(shape)), -most, most).astype(np.int8)
     name = item.name
     graph.initializer.append(numpy_helper.from_array(whole, f"{name}_int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
