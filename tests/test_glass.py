@@ -58,6 +58,16 @@ def test_another_scene_is_no_other_layout(drive: list[Image], scene: str) -> Non
     assert relaid(grey(drive[0]), grey(pictures(scene, 23, 0.2)[0])) == ("", 0.0)
 
 
+def test_a_new_scene_that_rocks_is_laid_out_as_nothing_before(drive: list[Image]) -> None:
+    middle = (SIZE[0] / 2, SIZE[1] / 2)
+    rocks = [
+        np.asarray(cv2.warpAffine(i, cv2.getRotationMatrix2D(middle, 14.0 * (-1) ** n, 1.3), SIZE), np.uint8)
+        for n, i in enumerate(pictures("city", 23, FAULTY / FPS))
+    ]
+    assert relaid(grey(rocks[0]), grey(rocks[1]))[0] == "moved"
+    assert highest([*drive[:BEFORE], *rocks], "moved") == 0.0
+
+
 def test_a_scene_that_goes_on_is_laid_out_as_it_was(drive: list[Image]) -> None:
     assert relaid(grey(drive[0]), grey(drive[1])) == ("", 0.0)
 

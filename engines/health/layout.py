@@ -41,6 +41,9 @@ bump it comes back. Bent, most stays where it was. Roads look much like their mi
 too coarse."""
 RETURN_S, SHAKEN_S = 0.3, 0.6
 """How long a layout must be as before to be so; what is laid out anew again sooner than this shakes."""
+KNOWN_S = 5.0
+"""How long after a cut the scene is too new for points to be asked: far enough moves of a camera are found in any picture
+that rocks, and what came before was another scene."""
 _MIDDLE = ((SMALL[1] - 1) / 2, (SMALL[0] - 1) / 2)
 
 Lay: TypeAlias = Callable[[Floats], tuple[Floats, Floats]]
@@ -60,7 +63,7 @@ class Layout:
         self._luma: Image | None = None
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0
-        self._moved_s = self._shaken_s = -math.inf
+        self._moved_s = self._shaken_s = self._cut_s = -math.inf
         self._lay: Lay | None = None
         self._since: Floats = np.zeros(LAYOUT, np.float32)
 
@@ -75,11 +78,11 @@ class Layout:
         alike = likeness(known.reshape(LAYOUT), shape)
         was, weight = self._alike, 1.0 - math.exp(-view.step_s / RETURN_S)
         self._alike += weight * (alike - self._alike)
-        if (
-            link.leaps
-            and view.time_s >= self._shaken_s
-            and (self._relate(before, view.grey, link) or self._relate_points(luma, view, link))
-        ):
+        asked = link.leaps and view.time_s >= self._shaken_s
+        told = asked and (self._relate(before, view.grey, link) or self._relate_points(luma, view, link))
+        if link.broken and not told:
+            self._cut_s = view.time_s
+        if told:
             if view.time_s - self._moved_s < SHAKEN_S:
                 self._kind, self._shaken_s = "", view.time_s + SHAKEN_S
             self._moved_s = view.time_s
@@ -131,7 +134,8 @@ class Layout:
 
     def _relate_points(self, luma: Image, view: View, link: Link) -> bool:
         """The same by points that both frames show, where the scene seems to be another one."""
-        if link.goes_on or self._kind or luma.shape != view.frame.luma.shape:
+        known = view.time_s - self._cut_s >= KNOWN_S
+        if link.goes_on or self._kind or not known or luma.shape != view.frame.luma.shape:
             return False
         kind, share = relaid(luma, view.frame.luma, view.sight.hidden)
         if kind:
