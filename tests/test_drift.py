@@ -104,30 +104,31 @@ def test_nothing_that_is_no_number_moves_anything(calibration: Calibration) -> N
     assert not any(drift.update(float(n), Levels(*3 * [math.nan]), quiet=True) for n in range(5000))
 
 
-def test_a_slow_dusk_is_proposed_at_any_chunking(
+def test_a_mist_that_comes_slowly_is_proposed_at_any_chunking(
     rendered_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With seconds for minutes, since rendering takes its time; corruption cries at dusk, which is no matter of this."""
+    """With seconds for minutes, since rendering takes its time; corruption cries in mist, which is no matter of this."""
     calm = Rules(silenced=frozenset({Fault.CORRUPTED}))
     monkeypatch.setattr("monitor.pipeline.Drift", partial(Drift, window_s=18.0, least_s=12.0, block_s=1.0))
     images = [image for _, _, image in render((Segment("highway", 50.0),), 8, (320, 180), 10.0)]
-    fading = np.clip(1.0 - np.arange(len(images)) / 200.0, 0.0, 1.0)
+    rising = np.clip(np.arange(len(images)) / 200.0, 0.0, 1.0)
     bundle = open_bundle(rendered_bundle)
     engine = OnnxRuntimeEngine(bundle.model_path)
 
-    def told(darkest: float, batch: int) -> list[Proposal]:
-        gains = fading * (1.0 - darkest) + darkest
+    def told(thickest: float, batch: int) -> list[Proposal]:
         frames = (
-            rgb_frame((image * gain).astype(np.uint8), "x", n, n / 10.0, engine.input_size)
-            for n, (image, gain) in enumerate(zip(images, gains, strict=True))
+            rgb_frame(
+                (image * (1.0 - mist) + 200.0 * mist).astype(np.uint8), "x", n, n / 10.0, engine.input_size
+            )
+            for n, (image, mist) in enumerate(zip(images, thickest * rising, strict=True))
         )
         watched = watch(frames, engine, Stream("x", bundle, rules=calm), batch)
         return [w.proposal for w in watched if w.proposal is not None]
 
-    assert told(1.0, 16) == []
-    dusk = told(0.33, 16)
-    assert "domain" in {p.channel for p in dusk}
-    assert told(0.33, 1) == dusk
+    assert told(0.0, 16) == []
+    misty = told(0.5, 16)
+    assert "departure" in {p.channel for p in misty}
+    assert told(0.5, 1) == misty
 
 
 def test_a_proposal_is_one_alert_of_its_own_kind(calibration: Calibration) -> None:
