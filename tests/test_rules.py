@@ -175,7 +175,8 @@ def test_rules_change_what_is_told_of_a_recording(dark: Path, bundle: Bundle) ->
     assert [e.kind for e in held] == [e.kind for e in usual]
     assert held[0].detected_s - usual[0].detected_s == pytest.approx(1.5, abs=0.2)
     assert held[1].detected_s - usual[1].detected_s == pytest.approx(2.0, abs=0.2)
-    assert held[1].onset_s == pytest.approx(usual[1].onset_s, abs=0.5)
+    # The other channel of the scene may be ahead by then.
+    assert held[1].onset_s == pytest.approx(usual[1].onset_s, abs=1.0)
     assert "black" not in {e.mode for e in starts(dark, bundle, Rules(silenced=frozenset({Fault.BLACK})))}
     deaf = starts(dark, bundle, replace(calm, domain_told=False))
     assert [e.mode for e in deaf] == ["black"]
