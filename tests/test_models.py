@@ -28,7 +28,8 @@ from training.models import (
     scored,
 )
 from training.models.convolutions import errors
-from training.models.dfkde import FOLDED, NORMALISATIONS, Dfkde, resampling
+from training.models.dfkde import FOLDED, NORMALISATIONS, Dfkde
+from training.models.grid import resampling
 from training.models.lake import distances
 from training.models.vae import warmth
 

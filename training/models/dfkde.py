@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from engines.errors import ConfigError, InputError, did_you_mean, first_line
-from training.models.convolutions import FLOOR, statistics
+from training.models.convolutions import statistics
+from training.models.grid import Gridded
 from training.shipped.mobilenet import LAYERS, MobileNetV2
 
 FOLDED = "mobilenet_v2_folded"
@@ -39,7 +39,7 @@ order, and what it is divided by. imagenet: torchvision's own. caffe: networks t
 unit: 0..1."""
 
 
-class Dfkde(nn.Module):
+class Dfkde(Gridded):
     """uint8 N×H×W×3 -> joined layers N×C×h×w, statistics of the first layer."""
 
     outputs = ("late", "early")
@@ -70,41 +70,17 @@ class Dfkde(nn.Module):
                     "choose layers before the pooling",
                 )
         self.grid = grid or min(((s[2], s[3]) for s in shapes), key=math.prod)
-        for index, (_, _, height, width) in enumerate(shapes):
-            self.register_buffer(f"rows{index}", resampling(height, self.grid[0]))
-            self.register_buffer(f"columns{index}", resampling(width, self.grid[1]).T.contiguous())
+        self.lay_grid([(s[2], s[3]) for s in shapes], self.grid)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         maps = self._maps(frames)
-        joined = [
-            F.normalize(self.get_buffer(f"rows{i}") @ (m @ self.get_buffer(f"columns{i}")), eps=FLOOR)
-            for i, m in enumerate(maps)
-        ]
-        return torch.cat(joined, 1), statistics(maps[0])
+        return torch.cat(self.on_grid(maps), 1), statistics(maps[0])
 
     def _maps(self, frames: Tensor) -> list[Tensor]:
         # Cast before transposing: TensorRT has no uint8 transpose.
         x = frames.float().permute(0, 3, 1, 2)
         x = x.flip(1) if self.blue_first else x
         return list(self.network((x - self.mean) / self.deviation).values())
-
-
-def resampling(size: int, wanted: int) -> Tensor:
-    """Matrix wanted × size that averages over equal shares of an axis, or interpolates where there is more to fill than
-    there is."""
-    matrix = torch.zeros(wanted, size)
-    if wanted <= size:
-        edges = torch.linspace(0.0, size, wanted + 1)
-        cells = torch.arange(size)
-        overlap = torch.minimum(edges[1:, None], cells + 1.0) - torch.maximum(edges[:-1, None], cells + 0.0)
-        return overlap.clamp_min(0.0) * (wanted / size)
-    places = ((torch.arange(wanted) + 0.5) * size / wanted - 0.5).clamp(0.0, size - 1.0)
-    low = places.floor().long()
-    share = places - low
-    rows = torch.arange(wanted)
-    matrix[rows, low] = 1.0 - share
-    matrix[rows, (low + 1).clamp_max(size - 1)] += share
-    return matrix
 
 
 def _network(

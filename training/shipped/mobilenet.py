@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from engines.errors import InputError
 from training.shipped.imagenet_encoder import channels_first
 
-FEATURES = 1280
 LINEAR, RELU6 = 0, 3
 """Activations, as the file numbers them."""
 LAYERS = ("stride2", "stride4", "stride8", "stride16", "stride32", "features")
@@ -25,7 +24,7 @@ LAYERS = ("stride2", "stride4", "stride8", "stride16", "stride32", "features")
 
 
 class MobileNetV2(nn.Module):
-    """Frozen feature extractor: uint8 N×H×W×3 RGB -> last feature map N×1280×H/32×W/32.
+    """The network's maps at every stride; see ``maps``.
 
     last: channels of the stage behind which it is cut; None for the whole network."""
 
@@ -52,10 +51,6 @@ class MobileNetV2(nn.Module):
         ]
         end = ends[-1] + 1
         return end + int(self._operations[end]["op"] == "ADD")
-
-    @torch.no_grad()
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.maps((frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) / 128.0)["features"]
 
     def maps(self, x: Tensor) -> dict[str, Tensor]:
         """Normalised pictures N×3×H×W -> every one of LAYERS."""

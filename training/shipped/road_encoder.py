@@ -13,13 +13,12 @@ import argparse
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from engines.whole_file import write_whole
 from training.export import to_onnx
 from training.models.convolutions import FLOOR, statistics
-from training.models.dfkde import resampling
+from training.models.grid import Gridded
 from training.shipped.mobilenet import MobileNetV2
 
 INPUT_SIZE = (96, 144)
@@ -32,7 +31,7 @@ DEEP_LENGTH = 1.5
 principal axes."""
 
 
-class RoadEncoder(nn.Module):
+class RoadEncoder(Gridded):
     """uint8 frames N×96×144×3 RGB -> late map N×288×6×9 and early statistics N×48.
 
     The late map holds 128 middle channels, then 160 deep ones. Every map has length 1 in every cell, and each of the two
@@ -45,18 +44,13 @@ class RoadEncoder(nn.Module):
         super().__init__()
         self.size, self.network = size, MobileNetV2(weights, LAST)
         with torch.no_grad():
-            shapes = [m.shape[2:] for m in self._maps(torch.zeros(1, *size, 3, dtype=torch.uint8))[1:]]
-        grid = shapes[len(MIDDLE) - 1]
-        for index, (height, width) in enumerate(shapes):
-            self.register_buffer(f"rows{index}", resampling(height, grid[0]))
-            self.register_buffer(f"columns{index}", resampling(width, grid[1]).T.contiguous())
+            _, *maps = self._maps(torch.zeros(1, *size, 3, dtype=torch.uint8))
+        shapes = [(m.shape[2], m.shape[3]) for m in maps]
+        self.lay_grid(shapes, shapes[len(MIDDLE) - 1])
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         early, *maps = self._maps(frames)
-        *middle, deep = (
-            F.normalize(self.get_buffer(f"rows{i}") @ (m @ self.get_buffer(f"columns{i}")), eps=FLOOR)
-            for i, m in enumerate(maps)
-        )
+        *middle, deep = self.on_grid(maps)
         return torch.cat([_even(torch.cat(middle, 1)), DEEP_LENGTH * _even(deep)], 1), statistics(early)
 
     def _maps(self, frames: Tensor) -> list[Tensor]:

@@ -1,9 +1,7 @@
-"""Random views of footage: crops, light, colour and mild damage, so that few drives teach a network many
-scenes.
+"""Random views of footage: crops, light, colour and mild damage, so that few drives show a background many scenes.
 
-Asano & Saeed (2021, "Extrapolating from a Single Image to a Thousand Classes using Distillation") show that
-augmented crops of very few pictures carry most of what distillation needs. Random zooms make whole pictures
-of a kerb, a tree or a lorry."""
+Random zooms make whole pictures of a kerb, a tree or a lorry, as Asano & Saeed (2021, "Extrapolating from a Single Image to
+a Thousand Classes using Distillation") do to teach a network by very few pictures."""
 
 from __future__ import annotations
 
