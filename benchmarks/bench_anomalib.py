@@ -57,7 +57,7 @@ from engines.engine import Engine, Precision
 from engines.frames import Image
 from engines.graph import fuse
 from engines.proof.bench import flops_per_frame, sgemm_peak
-from engines.reduction import LIBAV
+from engines.reduction import reduced
 from engines.scores import Density
 from training.export import to_onnx
 
@@ -135,7 +135,7 @@ def sightline(resnet: onnx.ModelProto, threads: int) -> dict[str, Run]:
     engines["road encoder onnxruntime fp32"] = OnnxRuntimeEngine(road().SerializeToString(), threads)
     pool = ThreadPoolExecutor(threads)
     return {name: timed(engine, averaged, list(pictures), pool) for name, engine in engines.items()} | {
-        f"{name}, planes": timed(engine, scaled, decoded, pool) for name, engine in engines.items()
+        f"{name}, planes": timed(engine, reduced, decoded, pool) for name, engine in engines.items()
     }
 
 
@@ -173,13 +173,6 @@ def road() -> onnx.ModelProto:
 def averaged(picture: Image, size: tuple[int, int]) -> Image:
     """An RGB array, by OpenCV's area average. size: height and width."""
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def scaled(picture: av.VideoFrame, size: tuple[int, int]) -> Image:
-    """A decoder's picture, as ``engines.footage.to_frame`` does it."""
-    height, width = size
-    reduced = picture.reformat(width, height, format="rgb24", interpolation=LIBAV, threads=1)
-    return reduced.to_ndarray().astype(np.uint8, copy=False)
 
 
 def timed(
