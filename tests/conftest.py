@@ -60,6 +60,18 @@ def rendered_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rendered_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function from segments, seed and size (width, height) to a rendered video of 10 frames/s."""
+
+    def make(script: tuple[Segment, ...], seed: int, size: tuple[int, int]) -> Path:
+        path = tmp_path_factory.mktemp("clip") / "drive.mp4"
+        write_video(path, (image for _, _, image in render(script, seed, size, 10.0)), 10.0)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def rtsp_packages() -> None:
     """Skip, saying why, where the RTSP server's Debian packages are missing."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from engines.decoding import ON_PROCESSOR, Decode, Decoding, decoding
 from engines.errors import EngineError
 from engines.footage import Recording, find_drives, to_frame
 from engines.frames import Frame
-from engines.rendered import Segment, render, write_video
+from engines.rendered import Segment
 from monitor.config import load_config
 from monitor.run_command import choose_decoders
 
@@ -23,12 +24,8 @@ SIZE = (96, 144)
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("decoding") / "drive.mp4"
-    write_video(
-        path, (image for _, _, image in render((Segment("highway", 2.0),), 5, (322, 182), 10.0)), 10.0
-    )
-    return path
+def clip(rendered_clip: Callable[..., Path]) -> Path:
+    return rendered_clip((Segment("highway", 2.0),), 5, (322, 182))
 
 
 @pytest.fixture

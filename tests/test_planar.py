@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -16,7 +17,7 @@ from engines.footage import to_frame
 from engines.frames import Image
 from engines.planar import layout_of, planar
 from engines.reduction import CENTRE, LEFT, TOP_LEFT, Siting, exactly, siting
-from engines.rendered import Segment, render, write_video
+from engines.rendered import Segment
 
 SIZE = (96, 144)
 DRIVING = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "driving" / "highway"
@@ -31,12 +32,8 @@ TAUGHT = (
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("planar") / "drive.mp4"
-    write_video(
-        path, (image for _, _, image in render((Segment("highway", 1.0),), 7, (482, 270), 10.0)), 10.0
-    )
-    return path
+def clip(rendered_clip: Callable[..., Path]) -> Path:
+    return rendered_clip((Segment("highway", 1.0),), 7, (482, 270))
 
 
 def noise(height: int, width: int, pixels: str, span: ColorRange = ColorRange.MPEG) -> av.VideoFrame:

@@ -28,7 +28,7 @@ from engines.frames import Frame, Image, Resident
 from engines.machine import gpu_name
 from engines.opening import load
 from engines.regions import parse_regions
-from engines.rendered import Segment, render, write_video
+from engines.rendered import Segment
 from engines.resident import Keeper, resident, score
 from monitor.live.camera import LiveCamera
 from monitor.pipeline import Stream, watch
@@ -43,11 +43,8 @@ def engine(rendered_bundle: Path) -> OnnxRuntimeEngine:
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("resident") / "drive.mp4"
-    scenes = (Segment("highway", 2.0), Segment("city", 2.0))
-    write_video(path, (image for _, _, image in render(scenes, 7, (482, 270), 10.0)), 10.0)
-    return path
+def clip(rendered_clip: Callable[..., Path]) -> Path:
+    return rendered_clip((Segment("highway", 2.0), Segment("city", 2.0)), 7, (482, 270))
 
 
 @pytest.fixture
