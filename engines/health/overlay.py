@@ -170,7 +170,6 @@ class Overlay:
         tiles = stepped & _calm(earlier, usual)
         if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum():
             return None
-        gained = self._gained()
         change = self._fine - before
         was = tiled(before * before)[tiles] + 1.0
         came, now = (ranked(tiled(a * a)[tiles] / was, 0.5) for a in (change, self._fine))
@@ -196,9 +195,8 @@ class Overlay:
             and float((rose > -2.0).mean()) > 0.98
             and float(rose.mean()) > LIGHT_LEVELS
         )
-        if not light and (gained or not (flat or (near and added) or (whole and came > ADDED))):
-            return None
-        if not light and _alike(self._fine, self._trace, tiles) > SAME:
+        covers = flat or (near and added) or (whole and came > ADDED)
+        if not light and (not covers or self._gained() or _alike(self._fine, self._trace, tiles) > SAME):
             return None
         kind = "flare" if light else "panel" if near and added and _panel(moved) else "overlay"
         return Step(
