@@ -58,33 +58,39 @@ class Cursor:
         self.behind |= head != self.since
 
     def alert(self, epoch: str, sequence: int, payload: bytes) -> None:
-        """Take in a live alert; while behind it is passed over, as the page that is to come has it."""
+        """Take in a live alert: the next one, be it that the page to come would have it, and no other.
+
+        A heartbeat can name an alert before it comes, and a publisher that closes answers nobody.
+        """
         self._follow(epoch)
         if self.since is None:
             self.since = self.dealt = sequence - 1
-        if not self.behind and sequence == self.since + 1:
+        if sequence == self.since + 1:
             self.ready.append((sequence, payload))
             self.since = sequence
         self.behind |= sequence > self.since
 
     def answer(self, answer: Answer, rows: list[tuple[int, bytes]]) -> None:
-        """Take in the page that follows ``since``."""
+        """Take in what is new of a page, that follows ``since`` as it was when the page was asked for."""
         self.behind = False
-        if answer.epoch != self.epoch:
-            # The live socket alone says which journal is in force: there messages keep their order.
+        if answer.epoch != self.epoch or answer.since > (self.since or 0):
+            # Asked for in a journal given up since. The live socket alone says which one is in force: there
+            # messages keep their order.
+            self.behind = answer.epoch == self.epoch
             return
         if answer.head < answer.since:
             self._set_back(answer)
             return
-        self.since = answer.since
         for sequence, payload in rows:
+            if sequence <= (self.since or 0):
+                continue
             self._skip_to(sequence - 1)
             self.ready.append((sequence, payload))
             self.since = sequence
             self.repaired += 1
         if not rows:
             self._skip_to(answer.head)
-        self.behind = answer.head > self.since
+        self.behind = answer.head > (self.since or 0)
 
     def lose(self, first: int, last: int, why: str) -> None:
         """Count and tell a loss."""

@@ -189,6 +189,8 @@ class Publisher:
                 due = time.monotonic() + HEARTBEAT_S
         while self._publish():
             pass
+        # Who has asked is still answered; who asks later is told by the journal, after a restart.
+        self._answer_some(reader)
 
     def _publish(self) -> bool:
         """Send a batch of handed-over alerts; return whether there were any."""

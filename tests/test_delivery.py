@@ -596,7 +596,10 @@ def test_every_newcomer_is_greeted_at_once(journal: Journal) -> None:
     [
         pytest.param(["a1", "a2"], [1, 2], False, id="in order"),
         pytest.param(["a1", "a3"], [1], True, id="gap"),
-        pytest.param(["a1", "a3", "a2"], [1], True, id="live is passed over while behind"),
+        pytest.param(["a1", "a3", "a2"], [1, 2], True, id="the next one, though behind"),
+        pytest.param(["h2", "a1", "a2"], [1, 2], True, id="a heartbeat that overtook its alerts"),
+        pytest.param(["h2", "a1", "p0-2"], [1, 2], False, id="page with what came live"),
+        pytest.param(["a1", "p5-5", "h1"], [1], True, id="page asked for elsewhere"),
         pytest.param(["a1", "a1", "h1"], [1], False, id="twice"),
         pytest.param(["h2"], [], True, id="heartbeat ahead"),
         pytest.param(["a1", "a2", "h1", "p2-2"], [1, 2], False, id="old heartbeat"),
