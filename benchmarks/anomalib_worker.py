@@ -101,7 +101,7 @@ def one_by_one(compiled: openvino.CompiledModel, pictures: np.ndarray) -> object
 
 
 def averaged(picture: np.ndarray) -> np.ndarray:
-    """As Sightline reduces RGB arrays."""
+    """By OpenCV's area average, faster than its own ways."""
     return cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
 

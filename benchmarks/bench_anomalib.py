@@ -8,7 +8,7 @@ That Python lives in an environment of its own, for anomalib pins what Sightline
     anomalib/bin/pip install anomalib openvino onnx onnxscript timm av
 
 Sightline's side needs the extras ``train`` and ``openvino``. Both sides begin with a decoded 1280×720 picture and end
-with its score. That picture is an RGB array, which OpenCV's area average reduces, the pictures of a batch on all threads;
+with its score. That picture is an RGB array, which is reduced by area average, the pictures of a batch on all threads;
 or, where it says *planes*, what a decoder gives (yuv420p): there Sightline reduces in libav's scaler, as it does with all
 video, and anomalib, which knows RGB alone, has it converted first. From there on: reduced to 256×256, normalised,
 resnet18 to its last layer, the average of that, 16 principal components, a kernel density on 2000 points. Weights and
@@ -17,7 +17,7 @@ one, other work on the machine disturbs less, for then nobody waits for a thread
 what the work costs.
 
 anomalib prepares a picture in two ways here: as it does itself (its OpenVINO export resizes inside the graph, its
-torch path with an antialiasing filter), and reduced as Sightline reduces it, which is faster.
+torch path with an antialiasing filter), and reduced by OpenCV's area average, which is faster. Sightline has its own.
 Ratios are against the faster one, and judged by the best rounds: a busy machine delays whomever it pleases, but makes
 nobody faster. Its OpenVINO export takes one picture a call; a batch is one after another. Left
 alone, OpenVINO computes in bf16 where the processor can, and so it is shown in both.
@@ -42,7 +42,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 import onnx
 import torch
@@ -57,7 +56,7 @@ from engines.engine import Engine, Precision
 from engines.frames import Image
 from engines.graph import fuse
 from engines.proof.bench import flops_per_frame, sgemm_peak
-from engines.reduction import reduced
+from engines.reduction import reduced, reduced_rgb
 from engines.scores import Density
 from training.export import to_onnx
 
@@ -134,7 +133,7 @@ def sightline(resnet: onnx.ModelProto, threads: int) -> dict[str, Run]:
         engines["resnet18 openvino bf16"] = openvino(resnet, Precision.BF16)
     engines["road encoder onnxruntime fp32"] = OnnxRuntimeEngine(road().SerializeToString(), threads)
     pool = ThreadPoolExecutor(threads)
-    return {name: timed(engine, averaged, list(pictures), pool) for name, engine in engines.items()} | {
+    return {name: timed(engine, reduced_rgb, list(pictures), pool) for name, engine in engines.items()} | {
         f"{name}, planes": timed(engine, reduced, decoded, pool) for name, engine in engines.items()
     }
 
@@ -168,11 +167,6 @@ def road() -> onnx.ModelProto:
     projection, broad = background.projection, background.density
     within = np.eye(8)
     return fuse(model, Density(background.pooling, projection, broad, broad, None, None, within))
-
-
-def averaged(picture: Image, size: tuple[int, int]) -> Image:
-    """An RGB array, by OpenCV's area average. size: height and width."""
-    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def timed(

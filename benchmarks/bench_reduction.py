@@ -3,7 +3,7 @@
     python benchmarks/bench_reduction.py BUNDLE VIDEO...
 
 Frames of real videos, twelve a video, one each half second, reduced to the bundle's size: by libav as all video is
-(``engines.footage.to_frame``); by its plain area average; by OpenCV's area average of the whole picture in RGB, as images
+(``engines.footage.to_frame``); by its plain area average; by area average of the whole picture in RGB, as images
 are; by the definition (``engines.reduction``) with the averages of the planes rounded to 8 bits, too; and by the graph that
 a GPU would run (``engines.planar``), on the processor. Compared with the definition: grey levels of pixels, and nats of
 surprise and damage. Then the cost of what the processor may do, of one picture of the first video, 200 calls in turns on
@@ -26,7 +26,7 @@ from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.console import console
 from engines.frames import Image
-from engines.reduction import LIBAV, averages, in_rgb, siting
+from engines.reduction import LIBAV, averages, in_rgb, reduced_rgb, siting
 from engines.resident import Keeper
 
 FRAMES, EVERY_S, CALLS = 12, 0.5, 200
@@ -44,7 +44,7 @@ def main() -> None:
     ways: dict[str, Reduce] = {
         "libav": by_libav(LIBAV),
         "libav, plain": by_libav(Interpolation.AREA),
-        "OpenCV, of RGB": by_opencv,
+        "from RGB": by_rgb,
     }
     apart(OnnxRuntimeEngine(bundle.model_path), videos, ways)
     cost(next(pictures(videos[0])), ways)
@@ -86,8 +86,8 @@ def cost(picture: av.VideoFrame, ways: dict[str, Reduce]) -> None:
         source = picture.reformat(width, height, format="yuv420p")
         for size in SIZES:
             took_ms: dict[str, list[float]] = {name: [] for name in ways}
-            # OpenCV's would leave nothing of the picture in the cache for the others: it goes last.
-            for name in (*("libav", "libav, plain") * CALLS, *("OpenCV, of RGB",) * CALLS):
+            # It would leave nothing of the picture in the cache for the others: it goes last.
+            for name in (*("libav", "libav, plain") * CALLS, *("from RGB",) * CALLS):
                 began_s = time.perf_counter()
                 ways[name](source, size)
                 took_ms[name].append(1e3 * (time.perf_counter() - began_s))
@@ -120,10 +120,10 @@ def by_libav(flags: Interpolation) -> Reduce:
     return reduce
 
 
-def by_opencv(picture: av.VideoFrame, size: Size) -> Image:
+def by_rgb(picture: av.VideoFrame, size: Size) -> Image:
     """To RGB first, at full resolution."""
     whole = picture.to_ndarray(format="rgb24", threads=1)
-    return cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return reduced_rgb(whole, size)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from engines.decoding import ON_PROCESSOR, CannotDecodeError, Decoding, on_host
 from engines.errors import InputError
 from engines.frames import Frame, Image
 from engines.planes import planes, rgb_planes
-from engines.reduction import reduced
+from engines.reduction import reduced, reduced_rgb
 
 if TYPE_CHECKING:
     from engines.resident import Keeper
@@ -305,7 +305,5 @@ def to_frame(
 
 def rgb_frame(picture: Image, stream: str, index: int, time_s: float, size: tuple[int, int]) -> Frame:
     """Return the same for an RGB picture (height × width × 3 uint8)."""
-    height, width = size
-    image = _u8(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
     luma, chroma = rgb_planes(picture)
-    return Frame(stream, index, time_s, time.monotonic(), image, luma, chroma=chroma)
+    return Frame(stream, index, time_s, time.monotonic(), reduced_rgb(picture, size), luma, chroma=chroma)

@@ -10,7 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from engines.footage import to_frame
 from engines.frames import Image
-from engines.reduction import CENTRE, averaged, exactly, shares, to_rgb
+from engines.reduction import CENTRE, averaged, exactly, reduced_rgb, shares, to_rgb
 
 SIZE = (48, 72)
 SPACES = {
@@ -84,3 +84,18 @@ def test_grey_is_grey_and_white_is_white(span: ColorRange) -> None:
         matrix, offset = to_rgb(tag, span)
         np.testing.assert_allclose(matrix @ [white, 128, 128] + offset, 255.0)
         np.testing.assert_allclose(matrix @ [black, 128, 128] + offset, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(96, 144), (224, 336), (256, 256)])
+@pytest.mark.parametrize(
+    "shape", [(720, 1280), (1080, 1920), (375, 1242), (97, 145), (96, 144), (40, 60), (30000, 8)]
+)
+def test_an_image_comes_to_the_mean_of_its_areas(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    image = np.random.default_rng(7).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    small = reduced_rgb(image, size)
+    assert small.dtype == np.uint8
+    if shape[0] >= size[0] and shape[1] >= size[1]:
+        exact = np.stack([averaged(image[..., k], size) for k in range(3)], axis=-1)
+        assert np.abs(small - exact).max() <= 0.501
+    else:
+        assert np.array_equal(small, cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA))
