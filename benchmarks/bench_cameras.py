@@ -1,12 +1,14 @@
 """Live cameras on one engine: what batching by deadline changes, measured in alternation in one run.
 
-    python benchmarks/bench_cameras.py [--bundle BUNDLE] [--fps FPS ...] [--wait-ms MS ...] [--rounds 3] [--seconds 8]
+    python benchmarks/bench_cameras.py [--bundle BUNDLE] [--fps FPS ...] [--wait-ms MS ...] [--spin-us US ...] [--rounds 3] [--seconds 8]
 
 The cameras are synthetic (libavfilter) at 640×360, one for each FPS; without, eight with 160 frames/s together. Every
 round watches them with the real daemon once for each ``batch_wait_ms``, in turns, and counts from when every camera has
 had its first verdicts. Latency is from the arrival of a frame to its verdict, what it waited for its turn included;
 frames that were replaced by newer ones before their turn have none. Below what the machine can score, the processor time
 of a scored frame says what batching saves; above it, scored frames a second do.
+
+With several ``--spin-us`` so many engines take turns, whose threads wait so long for each other busily.
 
 With ``--delay-ms`` a scripted engine takes so long a call and a quarter of it a frame, as a GPU would, without
 using the processor. With a delay that the cameras overload, every camera should get the same share of scored
@@ -27,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.onnx_runtime import SPIN_US, OnnxRuntimeEngine
 from engines.backends.scripted import ScriptedEngine
 from engines.bundle import Bundle, open_bundle
 from engines.engine import Engine
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--fps", type=int, nargs="+", default=FPS)
     parser.add_argument("--wait-ms", type=float, nargs="+", default=(0.0, 2.0, 5.0))
+    parser.add_argument("--spin-us", type=int, nargs="+", default=(SPIN_US,))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--delay-ms", type=float)
@@ -131,20 +134,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = options.bundle or taught(Path(folder))
         bundle = open_bundle(path)
-        engine: Engine = OnnxRuntimeEngine(bundle.model_path)
+        engines: dict[str, Engine] = {
+            f"{spin_us} µs": OnnxRuntimeEngine(bundle.model_path, spin_us=spin_us)
+            for spin_us in options.spin_us
+        }
         if options.delay_ms is not None:
             delay_s = options.delay_ms / 1e3
-            engine = ScriptedEngine(
-                engine.input_size,
-                bundle.manifest.dimensions,
-                delay_s=delay_s,
-                delay_per_frame_s=delay_s / 4,
-            )
-        seen: dict[float, list[Seen]] = {wait_ms: [] for wait_ms in options.wait_ms}
+            size, dimensions = bundle.manifest.input_size, bundle.manifest.dimensions
+            scripted = ScriptedEngine(size, dimensions, delay_s=delay_s, delay_per_frame_s=delay_s / 4)
+            engines = {"scripted": scripted}
+        seen: dict[tuple[float, str], list[Seen]] = {
+            (wait_ms, spin): [] for wait_ms in options.wait_ms for spin in engines
+        }
         for _ in range(options.rounds):
-            for wait_ms, rounds in seen.items():
+            for (wait_ms, spin), rounds in seen.items():
                 rounds.append(
-                    watch(bundle, engine, options.fps, wait_ms / 1e3, options.largest, options.seconds)
+                    watch(bundle, engines[spin], options.fps, wait_ms / 1e3, options.largest, options.seconds)
                 )
         tell(options.fps, seen)
 
@@ -195,14 +200,14 @@ def watch(
         thread.join()
 
 
-def tell(cameras_fps: Sequence[int], seen: dict[float, list[Seen]]) -> None:
-    """Print the medians over the rounds of each wait, and the ratios to those of the first."""
+def tell(cameras_fps: Sequence[int], seen: dict[tuple[float, str], list[Seen]]) -> None:
+    """Print the medians over the rounds of each wait and spin, and the ratios to those of the first."""
     print("cameras' frames/s    " + " ".join(f"{fps:5}" for fps in cameras_fps))
-    medians: dict[float, np.ndarray] = {}
-    for wait_ms, rounds in seen.items():
+    medians: dict[tuple[float, str], np.ndarray] = {}
+    for (wait_ms, spin), rounds in seen.items():
         rates = np.median([np.array(one.scored) / one.seconds for one in rounds], axis=0)
-        facts = medians[wait_ms] = np.median([one.facts for one in rounds], axis=0)
-        print(f"wait {wait_ms:3g} ms, scored/s " + " ".join(f"{rate:5.1f}" for rate in rates))
+        facts = medians[wait_ms, spin] = np.median([one.facts for one in rounds], axis=0)
+        print(f"wait {wait_ms:3g} ms, spin {spin}, scored/s " + " ".join(f"{rate:5.1f}" for rate in rates))
         shares = rates / np.array(cameras_fps)
         print(f"{'':9}share of a camera's own frames {shares.min():.2f} to {shares.max():.2f}")
         print(
@@ -211,10 +216,12 @@ def tell(cameras_fps: Sequence[int], seen: dict[float, list[Seen]]) -> None:
         )
         print(f"{'':9}" + ", ".join(f"{word} {fact:.1f}" for word, fact in zip(WORDS, facts, strict=True)))
     first, *others = medians
-    for wait_ms in others:
-        ratios = medians[wait_ms] / medians[first]
+    for one in others:
+        ratios = medians[one] / medians[first]
         told = ", ".join(f"{word} {ratio:.2f}" for word, ratio in zip(WORDS, ratios, strict=True))
-        print(f"{wait_ms:g} ms over {first:g} ms, medians of {len(seen[first])} rounds: {told}")
+        print(
+            f"{one[0]:g} ms, {one[1]} over {first[0]:g} ms, {first[1]}, medians of {len(seen[first])} rounds: {told}"
+        )
 
 
 if __name__ == "__main__":
