@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from engines.backends.onnx_runtime import SPIN_US, OnnxRuntimeEngine
@@ -131,6 +132,8 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float)
     parser.add_argument("--largest", type=int, default=BATCH)
     options = parser.parse_args()
+    # As the command has it.
+    cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = options.bundle or taught(Path(folder))
         bundle = open_bundle(path)
