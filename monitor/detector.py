@@ -20,7 +20,7 @@ from engines.health import Health
 from engines.health.belief import CLEAR_S, Belief
 from engines.health.fault import Fault
 from monitor.events import Event, Phase, Verdict
-from monitor.verdict import SCENE, runner_up, scene_or_camera
+from monitor.verdict import SCENE, Doubt, runner_up, scene_or_camera
 
 UPDATE_EVERY_S = 10.0
 HISTORY_S = 8.0
@@ -82,6 +82,7 @@ class Detector:
         self._source = Source.CHANNELS
         self._number = 0
         self._belief = Belief()
+        self._doubt = Doubt()
         self._clear_since: float | None = None
         self._above_since: float | None = None
         self._scene_over_s = -math.inf
@@ -101,6 +102,7 @@ class Detector:
                 f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s"
             )
         self._last_s = sample.time_s
+        self._doubt.take(sample.time_s, sample.health)
         levels = self._advance(sample)
         events = self._faults(sample) + self._scene(sample, levels)
         if self._open is not None and sample.time_s - self._updated_s >= UPDATE_EVERY_S:
@@ -189,7 +191,7 @@ class Detector:
         self._above_since = now if self._above_since is None else self._above_since
         if now - self._above_since < self._rule.confirm_s:
             return []
-        kind, mode = scene_or_camera(excess, sample.health)
+        kind, mode = scene_or_camera(excess, sample.health, doubted=self._doubt.since(self._above_since))
         if kind is not Verdict.LEFT_DOMAIN and now - self._above_since < self._rule.confirm_s + PATIENCE_S:
             return []
         if kind is Verdict.LEFT_DOMAIN:  # what speaks for the scene is to be named, if it spoke

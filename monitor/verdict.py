@@ -5,6 +5,7 @@ way round. Where the two are near each other, or a check of the camera's health 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from engines.health import Health
@@ -22,6 +23,8 @@ PLAIN, DOUBT = 1.5, 2.0
 for nobody to tell. Until then it is enough that it is louder."""
 NEARLY = 0.8
 """Share of its limit at which a check of the camera's health makes a change of scene doubtful that is not plain."""
+BEFORE_S = 1.5
+"""How long before a channel rose something that made it rise may have shown: its smoothing, and the check's own."""
 MOST = 0.5
 """Share of the picture beyond which what hides or holds it is an error."""
 
@@ -34,10 +37,31 @@ PARTIAL = frozenset({Fault.COVERED, Fault.PARTIAL_FREEZE, Fault.WHITE})
 """Faults whose harm is the share of the picture that they take."""
 
 
-def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdict, str]:
+class Doubt:
+    """Whether something was hinted at in the scene that went on, as its own changes do not, since a moment."""
+
+    def __init__(self) -> None:
+        self._hinted_s = -math.inf
+
+    def take(self, time_s: float, health: Health) -> None:
+        """Take one frame."""
+        if health.broken:
+            self._hinted_s = -math.inf
+        elif health.hint is not None:
+            self._hinted_s = time_s
+
+    def since(self, time_s: float) -> bool:
+        """Whether it was since shortly before ``time_s``."""
+        return self._hinted_s >= time_s - BEFORE_S
+
+
+def scene_or_camera(
+    excess: Mapping[str, float], health: Health, *, doubted: bool = False
+) -> tuple[Verdict, str]:
     """What it means that a channel is above its threshold while no check of health speaks: a verdict and its mode.
 
-    excess: of each channel, 0 at its typical level and 1 at its threshold."""
+    excess: of each channel, 0 at its typical level and 1 at its threshold. doubted: whether something may have come over
+    a scene that went on."""
     scene = max(excess.get(name, 0.0) for name in SCENE)
     corruption = excess.get("corruption", 0.0)
     if corruption > SURE and corruption > CAMERA * scene:
@@ -45,7 +69,7 @@ def scene_or_camera(excess: Mapping[str, float], health: Health) -> tuple[Verdic
     nearest = health.nearest
     plain = scene >= PLAIN
     nearly = nearest is not None and nearest.closeness >= NEARLY and not plain
-    if nearly or (corruption > 1.0 and corruption > (DOUBT if plain else 1.0) * scene):
+    if doubted or nearly or (corruption > 1.0 and corruption > (DOUBT if plain else 1.0) * scene):
         return Verdict.CANT_TELL, ""
     return Verdict.LEFT_DOMAIN, ""
 

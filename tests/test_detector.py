@@ -25,7 +25,7 @@ from engines.decision import (
 from engines.errors import CalibrationError
 from engines.health import CHECKS, Health, Suspicion
 from engines.health.fault import Fault
-from monitor.detector import Detector, Sample
+from monitor.detector import PATIENCE_S, Detector, Sample
 from monitor.events import Event, Phase, Verdict
 
 RANDOM = np.random.default_rng(3)
@@ -147,9 +147,15 @@ def test_departure_speaks_when_the_latent_moves_and_not_at_first() -> None:
 
 
 def changed(
-    surprise: float, latent: float, damage: float, nearest: Suspicion | None = None
+    surprise: float,
+    latent: float,
+    damage: float,
+    nearest: Suspicion | None = None,
+    hint: float | None = None,
+    cut: bool = False,
 ) -> tuple[Event, ...]:
-    """Events of a stream that is as usual for 15 s and then has these scores."""
+    """Events of a stream that is as usual for 15 s and then has these scores; hint: at what is hinted at so many
+    seconds after that, which begins with a cut or does not."""
     detector = Detector("cam", calibration(), WITHIN, {"domain": "nats"})
     found: tuple[Event, ...] = ()
     for i in range(220):
@@ -158,7 +164,13 @@ def changed(
             i / FPS,
             surprise if new else 10.0,
             np.array([latent if new else 0.0, 0.0]),
-            Health({}, (), nearest if new else None),
+            Health(
+                {},
+                (),
+                nearest if new else None,
+                Fault.COVERED if hint is not None and i == 150 + round(hint * FPS) else None,
+                cut and i == 150,
+            ),
             damage if new else 2.0,
         )
         found += detector.update(sample).events
@@ -189,6 +201,27 @@ def test_a_new_scene_is_told_from_a_broken_picture_or_said_not_to_be(
     events = changed(surprise, latent, damage, nearest)
     assert events
     assert (events[0].kind, events[0].mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("hint", "cut", "kind"),
+    [
+        (1.2, False, Verdict.CANT_TELL),
+        (1.2, True, Verdict.CANT_TELL),
+        (-0.5, False, Verdict.CANT_TELL),
+        (-0.5, True, Verdict.LEFT_DOMAIN),
+        (-4.0, False, Verdict.LEFT_DOMAIN),
+    ],
+    ids=["as it begins", "after a cut", "just before", "before a cut, of another scene", "long before"],
+)
+def test_a_hint_outweighs_a_plain_change_of_a_scene_that_goes_on(
+    hint: float, cut: bool, kind: Verdict
+) -> None:
+    (event, *_) = changed(60.0, 9.0, 2.0, hint=hint, cut=cut)
+    assert event.kind is kind
+    waited = event.detected_s - 15.0 - RULE.confirm_s
+    # Time for a check to say what it is.
+    assert waited >= PATIENCE_S if kind is Verdict.CANT_TELL else waited < 1.0
 
 
 def test_an_event_says_how_sure_it_is_and_what_else_it_might_have_been() -> None:

@@ -87,6 +87,42 @@ def test_a_new_scene_is_not_on_the_glass(drive: list[Image], scene: str, seed: i
     assert highest(cut, "overlay", "flare", "panel") == 0.0
 
 
+def follows(images: list[Image]) -> tuple[set[str], list[int]]:
+    """What was hinted at once the first ``BEFORE`` frames had been seen, and where the scene broke."""
+    checks, hints, breaks = HealthChecks(), set[str](), list[int]()
+    for n, image in enumerate(images):
+        health = checks.check(rgb_frame(image, "cam", n, n / FPS, INPUT))
+        if n >= BEFORE:
+            hints |= {str(health.hint)} if health.hint is not None else set()
+            breaks += [n] * health.broken
+    return hints, breaks
+
+
+@pytest.mark.parametrize("severity", [3, 4, 5])
+def test_drops_are_hinted_at(drive: list[Image], severity: int) -> None:
+    broken = [*drive[:BEFORE], *(apply(image, "water_drops", severity, 5) for image in drive[BEFORE:])]
+    assert follows(drive) == (set(), [])
+    assert follows(broken)[0] == {"covered"}
+
+
+@pytest.mark.parametrize(("scene", "seed"), [("city", 15), ("tunnel", 16)])
+def test_a_cut_breaks_the_scene_and_hints_at_nothing(drive: list[Image], scene: str, seed: int) -> None:
+    cut = [*drive[:BEFORE], *pictures(scene, seed, FAULTY / FPS)]
+    assert follows(cut) == (set(), [BEFORE])
+
+
+def test_a_bump_is_no_cut(drive: list[Image]) -> None:
+    """It takes several frames, of which some are as unlike the next as another scene."""
+    heights = {BEFORE + n: pixels for n, pixels in enumerate((6, 14, 24, 38, 20, 6))}
+    rocked = [
+        cv2.warpAffine(
+            image, np.float32([[1, 0, 0], [0, 1, heights.get(n, 0)]]), SIZE, borderMode=cv2.BORDER_REPLICATE
+        )  # type: ignore[arg-type]
+        for n, image in enumerate(drive)
+    ]
+    assert follows([np.asarray(image, np.uint8) for image in rocked])[1] == []
+
+
 @pytest.mark.parametrize("severity", [3, 4, 5])
 def test_one_gain_all_over_the_picture_covers_nothing(drive: list[Image], severity: int) -> None:
     """A cast that clips a bright sky took its structure away, and was called a lid."""

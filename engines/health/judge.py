@@ -39,10 +39,16 @@ UNDECIDED_S = 1.5
 cut, and the stream's past says nothing of what is seen now."""
 
 
+HIDING = frozenset({Fault.BLUR, Fault.COVERED, Fault.PARTIAL_FREEZE})
+"""Faults that come over a scene bit by bit: an encoder sees another scene before a check is sure."""
+HINTS = 0.6
+"""Share of its limit from which a check of those is a hint."""
+
 _THRESHOLD, _SUDDEN, _KEEPS = (
     np.array([getattr(check, name) for check in CHECKS]) for name in ("threshold", "sudden", "keeps")
 )
 _PAST = np.array([check.past for check in CHECKS])
+_HIDING = np.array([check.fault in HIDING for check in CHECKS])
 # A time is judged by the time it takes to be believed.
 _SCALE = np.array(
     [max(check.threshold, check.confirm_s) if check.unit == "s" else check.threshold for check in CHECKS]
@@ -74,9 +80,10 @@ class HealthChecks:
         for more than once (``raised_limits``). ignored: what nobody looks at."""
         self._ignored = ignored or Regions()
         self._scene = Scene()
-        self._cover = Cover()
+        self._cover, self._overlay = Cover(), Overlay()
         self.evidence: tuple[Evidence, ...] = (
-            Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Stillness(), Motion(), Layout(), self._cover, Overlay()
+            Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Stillness(), Motion(), Layout(),
+            self._cover, self._overlay,
         )  # fmt: skip
         self._rules = Rules(limits or {})
         self._learners = (*self.evidence, self._rules, self._scene)
@@ -96,6 +103,10 @@ class HealthChecks:
                 self._statistics.update(evidence.measure(view, link))
         self._count += 1
         health = self._rules.apply(self._statistics, view, link, undecided=self._broken_s is not None)
+        if link.broken and self._broken_s is None:
+            health = replace(health, broken=True, hint=None)
+        elif self._overlay.hints:
+            health = replace(health, hint=Fault.COVERED)
         self._remember(view, link, health)
         return health
 
@@ -162,8 +173,10 @@ class Rules:
         closeness = np.where(self._raised | np.isnan(highest), -math.inf, highest / self._threshold)
         best = int(closeness.argmax())
         nearest = _suspicion(self._checks[best], float(values[best]), now) if closeness[best] > 0 else None
+        near = _HIDING & (np.nan_to_num(highest, nan=-np.inf) >= HINTS * self._threshold)
+        hint = self._checks[int(near.argmax())].fault if near.any() and not undecided else None
         levels = (np.stack([highest, values]) / _SCALE).astype(np.float32)
-        return Health(dict(statistics), tuple(told.values()), nearest, levels)
+        return Health(dict(statistics), tuple(told.values()), nearest, hint, levels=levels)
 
     def restart(self) -> None:
         self._raised[:] = False

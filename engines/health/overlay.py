@@ -30,6 +30,10 @@ surroundings of a pixel must be, their extent, and their least power in grey lev
 REDRAWN, FIXED = 0.17, 0.25
 """Glass that bends light all over the picture leaves its coarse light as it was: the most by which tiles may change then
 (log), and share of what the scene's motion usually takes from structure that it may still take."""
+CAME_SHARE, CAME_UNEVEN, CAME_STAYS = 0.2, 0.12, 0.7
+"""Share of the tiles that no vehicle changes within one frame; by how much (log) the coarse light may change where
+nothing of the scene is found again; and how alike what came must stay: under a bridge, at the mouth of a tunnel, or where
+another drive begins, it does not."""
 GAIN, EVEN_GAIN = 0.1, 0.25
 """One gain of a channel (log) all over the picture is the camera's own, and covers nothing: its least, and the share of
 it by which the median tile may differ."""
@@ -81,7 +85,8 @@ class Step:
 class Overlay:
     """overlay: share of the picture on which, from one frame to the next, structure came or went that stays so while
     the rest is as it was. flare: the same for light without structure. panel: for a rectangle inside the picture,
-    as a menu is."""
+    as a menu is. ``hints``: whether structure that came ``SETTLE_S`` ago is still there, though it may have let the scene
+    through, or left nothing of it but its coarse light."""
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
@@ -98,12 +103,15 @@ class Overlay:
         self._tints: Floats = np.zeros((*TILES, 3), np.float32)
         self._step: Step | None = None
         self._settled = self._seen = False
+        self._came: tuple[float, NDArray[np.bool_], Floats, Floats] | None = None
+        self.hints = False
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         self._tints = view.tiles if self._tiles is None else view.tiles - self._tiles
         self._tiles = view.tiles
         fine = structure(view.grey)
         grey, before, earlier_still = self._grey, self._fine, self._earlier
+        self.hints = False
         self._grey, self._fine, self._earlier = view.grey, fine, before
         if grey is None:
             self._trace, self._light = fine, tiled(view.grey)
@@ -124,6 +132,7 @@ class Overlay:
             self._stir = self._stir + gain * (stir - self._stir)
         self._trace = self._trace + gain * (fine - self._trace)
         self._light = self._light + gain * (tiled(view.grey) - self._light)
+        self._hint(view.time_s)
         self._note_loose(view.time_s)
         share = self._stays(view.time_s)
         kind = "" if self._step is None else self._step.kind
@@ -147,6 +156,14 @@ class Overlay:
         """Follow ``step``, unless what is followed took more of the picture: traffic goes on beside what came."""
         if step is not None and (self._step is None or step.tiles.sum() >= self._step.tiles.sum()):
             self._step, self._settled = step, False
+
+    def _hint(self, time_s: float) -> None:
+        """Look whether what came is still there, once it has had time to go."""
+        if self._came is not None and time_s - self._came[0] >= SETTLE_S:
+            _, tiles, change, trace = self._came
+            kept = _alike(self._trace - trace, change, tiles), _alike(self._trace, trace + change, tiles)
+            self.hints = min(kept) >= CAME_STAYS
+            self._came = None
 
     def _note_loose(self, time_s: float) -> None:
         """What the motion of the scene takes from structure within ``SETTLE_S``, while nothing is followed."""
@@ -181,12 +198,17 @@ class Overlay:
         beside = float(rest[:-2].mean()) > REST_SHARE * (1.0 - share)
         goes_on = _found(before, self._fine) >= CARRIED * _found(*reversed(last))
         # Glass that bends light all over the picture leaves nothing to be found, but its coarse light.
-        near = sizable and (goes_on or _evenness(floats(self._grey - moved), self._grey) < REDRAWN)
+        uneven = _evenness(floats(self._grey - moved), self._grey)
+        near = sizable and (goes_on or uneven < REDRAWN)
         whole = share > WHOLE_SHARE
         flat = sizable and beside and now < LESS and ranked(np.abs(lit[tiles]), 0.5) > LID_LEVELS
         # Where the scene is known to go on, structure that took the place of other is as new as more of it.
         added = came > ADDED and strength > STRENGTH and (now > MORE or (goes_on and came > MORE))
         rose = moved[_pixels(tiles)]
+        if share >= CAME_SHARE and came > ADDED and strength > STRENGTH:
+            larger = self._came is None or tiles.sum() > self._came[1].sum()
+            if larger and (goes_on or uneven < CAME_UNEVEN):
+                self._came = time_s, tiles, change, self._trace
         # More light has more of every colour; a cast has less of one.
         white = ranked(self._tints[tiles].min(1), 0.5) > 0.0
         light = (

@@ -16,8 +16,9 @@ ALIKE = 0.5
 LEAPS, RECENT_S = 0.85, 0.4
 """Share of the likeness of the latest frames, and how late those may be."""
 LEAST_STRUCTURE = 1.0
-BROKEN, BROKEN_SHARE = 0.35, 0.5
-"""Likeness, and share of the usual one, below both of which the scene does not go on."""
+BROKEN, BROKEN_SHARE, WHOLE_SHARE = 0.35, 0.5, 0.65
+"""Likeness, and share of the usual one, below both of which the scene does not go on, if it did until then: share of the
+usual likeness that the frames before must have. A bump takes several frames, a cut one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Scene:
     def __init__(self) -> None:
         self._structure: Floats | None = None
         self._shape: tuple[int, ...] = ()
-        self._recent = 1.0
+        self._recent = self._alike = 1.0
         self._last: Floats | None = None
         self.resumed = False
         self.past, self.state, self.lasting = Past(), NOTHING, True
@@ -54,12 +55,13 @@ class Scene:
         before, same_size = self._structure, self._shape == view.frame.luma.shape
         self._structure, self._shape = now, view.frame.luma.shape
         if before is None or not same_size:
-            self.state, self._recent = NOTHING, 1.0
+            self.state, self._recent, self._alike = NOTHING, 1.0, 1.0
             return Link(np.nan, 1.0, False, False, before is not None)
         alike = likeness(before, now)
         self.state = np.array([alike], np.float32)
         usual = 1.0 if self.past.value is None else float(self.past.value[0])
-        broken = alike < min(BROKEN, BROKEN_SHARE * usual)
+        broken = alike < min(BROKEN, BROKEN_SHARE * usual) and self._alike >= WHOLE_SHARE * usual
+        self._alike = alike
         if broken:
             self._last = before
         self.resumed = self._last is not None and likeness(self._last, now) >= ALIKE * usual
