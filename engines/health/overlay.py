@@ -49,9 +49,9 @@ LID_LEVELS, LIGHT_LEVELS = 20.0, 15.0
 """Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
 PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
 SETTLE_S, TRACE_S, STIR_MOST = 1.2, 0.5, 1.5
-STAYS, KEPT, STILL, DEAD, DEAD_LEVELS = 0.7, 0.3, 0.45, 0.2, 0.3
+STAYS, KEPT, STILL, DEAD, DEAD_LEVELS = 0.7, 0.3, 0.45, 0.2, 0.1
 """How alike what came must stay, first and later; the share of the usual change that a lid may leave; and that share,
-and the grey levels, that what covers all of the picture may: the next scene of a cut may be a calm one."""
+and the grey levels, that one may where the scene is not known to go on, or is all covered: that of a cut may be calm."""
 ASLEEP = 0.25
 """Share of the usual change under which a picture stands still."""
 KINDS = ("overlay", "flare", "panel")
@@ -254,14 +254,13 @@ class Overlay:
         if step.kind == "flare":
             alike = ranked(floats((self._light - step.dark) / np.maximum(step.lit, 1.0))[step.tiles], 0.5)
         elif step.flat:
-            alike = float(stir < STILL)
+            alike = float(stir < STILL if step.near or self._seen else self._dead(step, stir))
         else:
             alike = _alike(self._trace - step.trace, step.change, step.tiles)
             if not self._seen:
                 alike = min(alike, _alike(self._trace, step.picture, step.tiles))
                 fixed = step.near and (step.beside or 1.0 - alike < FIXED * step.loose)
-                dead = step.whole and stir <= DEAD and ranked(self.state, 0.5) <= DEAD_LEVELS
-                alike = alike if fixed or dead else 0.0
+                alike = alike if fixed or (step.whole and self._dead(step, stir)) else 0.0
             elif not step.near and stir > DEAD:
                 alike = 0.0
         if alike < (KEPT if self._seen else STAYS):
@@ -269,6 +268,10 @@ class Overlay:
             return 0.0
         self._seen = True
         return float(step.tiles.mean())
+
+    def _dead(self, step: Step, stir: float) -> bool:
+        """Whether hardly anything moves under the step."""
+        return stir <= DEAD and ranked(self.state[step.tiles], 0.5) <= DEAD_LEVELS
 
 
 def structure(grey: Floats) -> Floats:
