@@ -48,6 +48,8 @@ _THRESHOLD, _SUDDEN, _KEEPS = (
     np.array([getattr(check, name) for check in CHECKS]) for name in ("threshold", "sudden", "keeps")
 )
 _PAST = np.array([check.past for check in CHECKS])
+# What takes the detail of a picture leaves it laid out as it was: no break is its work.
+_BLUR = np.array([check.fault is Fault.BLUR for check in CHECKS])
 _HIDING = np.array([check.fault in HIDING for check in CHECKS])
 # A time is judged by the time it takes to be believed.
 _SCALE = np.array(
@@ -160,7 +162,7 @@ class Rules:
         now, values = view.time_s, self._judged(statistics)
         highest = np.minimum(values, self._rise(values, view, link) / np.maximum(_SUDDEN, 1e-9))
         if undecided:
-            highest[_PAST] = -np.inf
+            highest[_PAST | _BLUR] = -np.inf
         going_on = self._raised & (values >= _KEEPS * self._threshold)
         self._raised = (highest >= self._threshold) | going_on
         told: dict[Fault, Suspicion] = {}
