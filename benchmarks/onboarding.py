@@ -5,7 +5,7 @@
 Real: every highway camera of the manifest that has enough footage is new once, to a bundle taught on all training
 highways of other cameras. Its recordings are seconds long, so it is judged on stretches that were held out of its own
 onboarding (as ``sightline calibrate`` prints it). Other scenes were filmed by other cameras: what is found may be the
-camera. Rendered: a camera of another make (cropped, blurred, tinted) is onboarded on the first half of a long drive and
+camera. Rendered: a camera of another make (cropped, blurred, tinted; one that sees heat) is onboarded on the first half of a long drive and
 judged on its second; the other scenes are its own.
 """
 
@@ -47,6 +47,7 @@ LOOKS: dict[str, Callable[[Image], Image]] = {
     "crop, blur": lambda image: apply(_cropped(image), "blur", 2),
     "grey, blur": lambda image: apply(apply(image, "monochrome", 3), "blur", 2),
     "crop, tint": lambda image: apply(_cropped(image), "colour_cast", 2),
+    "heat": lambda image: 255 - apply(image, "monochrome", 3),
     "crop, grey, blur": lambda image: apply(apply(_cropped(image), "monochrome", 3), "blur", 2),
 }
 
