@@ -1,6 +1,6 @@
 """What minutes of a new camera's footage change: false alarms before and after, and whether other scenes are still found.
 
-    python benchmarks/onboarding.py --data DRIVING --out docs/onboarding.md
+    python benchmarks/onboarding.py --data DRIVING --page docs/results.md
 
 Real: every highway camera of the manifest that has enough footage is new once, to a bundle taught on all training
 highways of other cameras. Its recordings are seconds long, so it is judged on stretches that were held out of its own
@@ -32,12 +32,25 @@ from engines.frames import Image
 from engines.metrics import Ranking, auroc
 from engines.rendered import Segment, render, write_video
 from engines.scores import Density, pooled
+from engines.whole_file import write_whole
 from training.alarms import Tally, alarms, tally
 from training.encode import Encoded, encode
 from training.fit import fit, join
+from training.leaderboard.page import with_onboarding
 from training.manifest import Row, read_manifest
 from training.onboard import Onboarded, onboard
 from training.teach import MANY
+
+MADE = """Made by `python benchmarks/onboarding.py --data DRIVING --page docs/results.md`, not by hand: false alarms before and after
+`sightline calibrate`, whose thresholds are for the budget that the footage supports.
+
+Real: every highway camera with 28 s of footage or more is new once, to a bundle taught on the training highways of all other
+cameras. False alarms are counted on the stretches held out of its onboarding, as there is no second half. *AUROC*: of the
+smoothed domain channel against each drive of another scene of 5 s or more; *splices found*: an alarm that begins within 30 s
+behind a normal stretch. The other scenes were filmed by other cameras, so both say that this camera is known now, more than
+that its scenes are. Rendered: eight plain drives teach, the first half of a long drive through a camera of another make
+onboards it, its second half is watched as one stream, and the other scenes are its own.
+"""
 
 SCENE_S, SPLICE_S = 5.0, 30.0
 """Least length of a drive of another scene, and how long it is watched behind a normal one."""
@@ -340,7 +353,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="of each half of a rendered drive")
     parser.add_argument("--looks", nargs="*", choices=LOOKS, default=list(LOOKS), help="rendered cameras")
-    parser.add_argument("--out", type=Path, help="write the tables here as well")
+    parser.add_argument("--page", type=Path, help="write the tables as the last section of this page, too")
     options = parser.parse_args()
     suite, parts = Suite(options.encoder, options.shipped_projection), []
     if options.data:
@@ -355,8 +368,9 @@ def main() -> None:
     if options.looks:
         parts.append(table("Rendered cameras", rendered(suite, options.minutes, options.looks)))
     print("\n".join(parts))
-    if options.out:
-        options.out.write_text("\n".join(parts), encoding="utf-8")
+    if options.page:
+        section = "\n".join([MADE, *parts])
+        write_whole(options.page, with_onboarding(options.page.read_text(encoding="utf-8"), section).encode())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from training.leaderboard import cost
 from training.leaderboard.command import main
 from training.leaderboard.figures import Bottle, Cost, Entry, Figure
 from training.leaderboard.models import Places, makers
-from training.leaderboard.page import Board, page
+from training.leaderboard.page import Board, onboarding, page, with_onboarding
 from training.leaderboard.verdicts import verdicts
 from training.thresholds import Decided
 
@@ -167,3 +167,10 @@ def test_a_model_that_there_is_not_is_refused(suite: Path) -> None:
     with pytest.raises(InputError, match="rod"):
         command(suite, "rod")
     assert not (suite / "results.md").exists()
+
+
+def test_the_section_of_another_command_stays_the_last() -> None:
+    once = with_onboarding("# Leaderboard\n\nrows\n", "a table")
+    again = with_onboarding(once, onboarding(once) + "\nmore")
+    assert again == "# Leaderboard\n\nrows\n\n## Onboarding a camera\n\na table\nmore\n"
+    assert onboarding("# Leaderboard\n") == ""

@@ -3,7 +3,8 @@
     python -m training.leaderboard --data DRIVING --mvtec BOTTLE --weights WEIGHTS --cache FOLDER --out docs/results.md
 
 ``--only NAME …`` measures those models anew and takes the others from ``--cache``, where features are kept by the sha256 of
-their encoder. The page's verdicts on what was to be reached are generated from its figures."""
+their encoder. The page's last section is ``benchmarks/onboarding.py``'s and stays. The page's verdicts on what was to be
+reached are generated from its figures."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from training.leaderboard.figures import Bottle, Cost, Entry, Heat
 from training.leaderboard.footage import Filmed, encoded, film
 from training.leaderboard.heat import heat, plain
 from training.leaderboard.models import Model, Places, makers
-from training.leaderboard.page import Board, page
+from training.leaderboard.page import Board, onboarding, page, with_onboarding
 from training.leaderboard.rows import baselines, bottles, entries
 
 FRAMES, EPOCHS = 16, 24
@@ -108,4 +109,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         missing=[n for n in makers(places(options)) if n not in found],
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out, page(board).encode())
+    text = page(board)
+    before = onboarding(options.out.read_text(encoding="utf-8")) if options.out.is_file() else ""
+    write_whole(options.out, (with_onboarding(text, before) if before else text).encode())

@@ -140,7 +140,7 @@ def threshold_why(entries: Sequence[Entry]) -> list[str]:
         f"On an unseen camera the best row by F1 at half is {best.model}, {best.density}: it finds {d.found:.0%} of the frames at "
         f"{d.false:.0%} false, although its AUROC is {best.figures['B'].auroc:.3f}. Cameras are not exchangeable, and the most unusual of "
         "those held out sets the level; that is why a camera is onboarded (`sightline calibrate`; false alarms before and "
-        "after: [calibrate.md](calibrate.md#measured))."
+        "after stand at the end of this page)."
     ]
 
 
@@ -204,3 +204,17 @@ def cost_table(costs: Mapping[str, Cost], threads: int) -> list[str]:
 
 def _interval(figure: Figure | None) -> str:
     return "—" if figure is None else f"{figure.auroc:.3f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+ONBOARDING = "## Onboarding a camera"
+"""Heads the page's last section, which ``benchmarks/onboarding.py`` writes."""
+
+
+def with_onboarding(text: str, section: str) -> str:
+    """Return a page with ``section`` (without its heading) as its last."""
+    return f"{text.partition(ONBOARDING)[0].rstrip()}\n\n{ONBOARDING}\n\n{section.strip()}\n"
+
+
+def onboarding(text: str) -> str:
+    """That section of a page, without its heading; empty where it has none."""
+    return text.partition(ONBOARDING)[2].strip()
