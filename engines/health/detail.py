@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.frames import Image
-from engines.health.past import NOTHING, Past
+from engines.health.past import NOTHING, PAST_S, Past
 from engines.health.scene import Link
 from engines.health.sight import PATCH
 from engines.health.view import Floats, View, floats, ranked
@@ -37,6 +37,7 @@ class Detail:
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
         self.every, self.lasting = 2, False
+        self._elsewhere = False
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         sharpness = _sharpness(view.patches, view.levels)
@@ -47,7 +48,9 @@ class Detail:
         if known is not None:
             blur = float((known[:2] - sharpness - SHARP * np.maximum(0.0, sharpness - SOFT)).max())
             textured = known[3:] > TEXTURED
-            if textured.sum() >= FEWEST_TEXTURED:
+            # Back from a town or a tunnel more is light, too: what was seen for a moment is no measure of haze.
+            measured = not self._elsewhere or self.past.stands_on(PAST_S)
+            if measured and textured.sum() >= FEWEST_TEXTURED:
                 lost = np.log((known[3:] + 1.0) / (view.contrast + 1.0))
                 veil = min(ranked(lost[textured], 0.5), (darkest - float(known[2])) / VEIL_LEVELS)
         return {
@@ -59,7 +62,7 @@ class Detail:
         }
 
     def restart(self) -> None:
-        """Nothing is kept but the past."""
+        self._elsewhere = True
 
 
 def _sharpness(patches: Image, levels: NDArray[np.float64]) -> Floats:

@@ -50,8 +50,10 @@ _THRESHOLD, _SUDDEN, _KEEPS = (
 _PAST = np.array([check.past for check in CHECKS])
 # What takes the detail of a picture leaves it laid out as it was: no break is its work.
 _BLUR = np.array([check.fault is Fault.BLUR for check in CHECKS])
-# Under a bridge and in fog a scene has no features either; the others know what was there before.
-_HIDING = np.array([check.fault in HIDING and check.statistic != "featureless" for check in CHECKS])
+# Bridges and fog have no features either, and light that changes is half a veil: those say nothing until they are sure.
+_HIDING = np.array(
+    [check.fault in HIDING and check.statistic not in ("featureless", "veil") for check in CHECKS]
+)
 # A time is judged by the time it takes to be believed.
 _SCALE = np.array(
     [max(check.threshold, check.confirm_s) if check.unit == "s" else check.threshold for check in CHECKS]

@@ -134,7 +134,7 @@ class Layout:
 
     def _relate_points(self, luma: Image, view: View, link: Link) -> bool:
         """The same by points that both frames show, where the scene seems to be another one."""
-        known = view.time_s - self._cut_s >= KNOWN_S
+        known = link.steady and view.time_s - self._cut_s >= KNOWN_S
         if link.goes_on or self._kind or not known or luma.shape != view.frame.luma.shape:
             return False
         kind, share = relaid(luma, view.frame.luma, view.sight.hidden)

@@ -27,13 +27,14 @@ class Link:
 
     likeness: correlation of their structure, 1 for the same picture; NaN for a first frame or a new size.
     usual: that of frames in the stream's past. goes_on: the scene is the same. leaps: likeness is suddenly less than
-    recently. broken: it is another scene, or none.
+    recently. steady: the frames before followed from each other as usual. broken: it is another scene, or none.
     """
 
     likeness: float
     usual: float
     goes_on: bool
     leaps: bool
+    steady: bool
     broken: bool
 
 
@@ -56,11 +57,12 @@ class Scene:
         self._structure, self._shape = now, view.frame.luma.shape
         if before is None or not same_size:
             self.state, self._recent, self._alike = NOTHING, 1.0, 1.0
-            return Link(np.nan, 1.0, False, False, before is not None)
+            return Link(np.nan, 1.0, False, False, False, before is not None)
         alike = likeness(before, now)
         self.state = np.array([alike], np.float32)
         usual = 1.0 if self.past.value is None else float(self.past.value[0])
-        broken = alike < min(BROKEN, BROKEN_SHARE * usual) and self._alike >= WHOLE_SHARE * usual
+        steady = min(self._alike, self._recent) >= WHOLE_SHARE * usual
+        broken = steady and alike < min(BROKEN, BROKEN_SHARE * usual)
         self._alike = alike
         if broken:
             self._last = before
@@ -70,7 +72,8 @@ class Scene:
         recent = self._recent
         weight = 1.0 - math.exp(-view.step_s / RECENT_S)
         self._recent += weight * (max(alike, 0.0) - self._recent)
-        return Link(alike, usual, alike >= ALIKE * usual, not view.skips and alike < LEAPS * recent, broken)
+        leaps = not view.skips and alike < LEAPS * recent
+        return Link(alike, usual, alike >= ALIKE * usual, leaps, steady, broken)
 
     def restart(self) -> None:
         """What is usual between neighbours stays so after a cut."""
