@@ -346,27 +346,20 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="the driving footage: a folder with manifest.csv")
     parser.add_argument("--encoder", default="road")
-    parser.add_argument(
-        "--shipped-projection",
-        action="store_true",
-        help="whiten by the encoder's background whatever is taught",
-    )
     parser.add_argument("--minutes", type=float, default=10.0, help="of each half of a rendered drive")
     parser.add_argument("--looks", nargs="*", choices=LOOKS, default=list(LOOKS), help="rendered cameras")
     parser.add_argument("--page", type=Path, help="write the tables as the last section of this page, too")
     options = parser.parse_args()
-    suite, parts = Suite(options.encoder, options.shipped_projection), []
+    own, shipped = (Suite(options.encoder, shipped_projection) for shipped_projection in (False, True))
+    parts = []
     if options.data:
         # Absolute scores are whitened by the shipped background anyway.
-        parts.append(table("Real cameras, absolute scores", real(suite, options.data, relative=False)))
-        parts.append(
-            table(
-                "Real cameras, relative to a background of other drives",
-                real(suite, options.data, relative=True),
-            )
-        )
+        parts.append(table("Real cameras, absolute scores", real(own, options.data, relative=False)))
+        for name, suite in (("the footage's own axes", own), ("the axes that ship", shipped)):
+            title = f"Real cameras, relative to a background of other drives, in {name}"
+            parts.append(table(title, real(suite, options.data, relative=True)))
     if options.looks:
-        parts.append(table("Rendered cameras", rendered(suite, options.minutes, options.looks)))
+        parts.append(table("Rendered cameras", rendered(own, options.minutes, options.looks)))
     print("\n".join(parts))
     if options.page:
         section = "\n".join([MADE, *parts])
