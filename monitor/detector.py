@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engines.decision import Calibration, Channel, Channels, Levels
 from engines.density import Floats
-from engines.health import Health
+from engines.health import Health, Suspicion
 from engines.health.belief import CLEAR_S, Belief
 from engines.health.fault import Fault
 from monitor.events import Event, Phase, Verdict
@@ -191,7 +191,8 @@ class Detector:
         self._above_since = now if self._above_since is None else self._above_since
         if now - self._above_since < self._rule.confirm_s:
             return []
-        kind, mode = scene_or_camera(excess, sample.health, doubted=self._doubt.since(self._above_since))
+        hint = self._doubt.since(self._above_since)
+        kind, mode = scene_or_camera(excess, sample.health, doubted=hint is not None)
         if kind is not Verdict.LEFT_DOMAIN and now - self._above_since < self._rule.confirm_s + PATIENCE_S:
             return []
         if kind is Verdict.LEFT_DOMAIN:  # what speaks for the scene is to be named, if it spoke
@@ -201,7 +202,7 @@ class Detector:
         spoke = (loudest, value, threshold, self._units.get(loudest, ""))
         self._start(kind, mode, self._onset(loudest, value), now, spoke)
         self._source = Source.CHANNELS
-        self._explain(excess, sample.health, p_value=self._calibration.p_value(loudest, value))
+        self._explain(excess, sample.health, p_value=self._calibration.p_value(loudest, value), hint=hint)
         self._channels.forget_waiting()
         return [self._say(Phase.START, now)]
 
@@ -270,11 +271,12 @@ class Detector:
         *,
         certain: bool = False,
         p_value: float | None = None,
+        hint: Suspicion | None = None,
     ) -> None:
         """Add to the open event how sure it is, and what else it might have been."""
         assert self._open is not None
         budget = None if certain else self._calibration.false_alarms_per_hour
-        other = runner_up(self._open.kind, self._open.mode, excess, health)
+        other = runner_up(self._open.kind, self._open.mode, excess, health, hint)
         self._open = replace(self._open, p_value=p_value, budget_per_hour=budget, runner_up=other)
 
     def _note(self, value: float, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from engines.health import Health
+from engines.health import Health, Suspicion
 from engines.health.fault import Fault
 from monitor.events import SILENT, Event, Level, Phase, RunnerUp, Verdict
 
@@ -42,17 +42,18 @@ class Doubt:
 
     def __init__(self) -> None:
         self._hinted_s = -math.inf
+        self._hint: Suspicion | None = None
 
     def take(self, time_s: float, health: Health) -> None:
         """Take one frame."""
         if health.broken:
             self._hinted_s = -math.inf
         elif health.hint is not None:
-            self._hinted_s = time_s
+            self._hinted_s, self._hint = time_s, health.hint
 
-    def since(self, time_s: float) -> bool:
-        """Whether it was since shortly before ``time_s``."""
-        return self._hinted_s >= time_s - BEFORE_S
+    def since(self, time_s: float) -> Suspicion | None:
+        """The latest hint, if it came since shortly before ``time_s``."""
+        return self._hint if self._hinted_s >= time_s - BEFORE_S else None
 
 
 def scene_or_camera(
@@ -74,8 +75,13 @@ def scene_or_camera(
     return Verdict.LEFT_DOMAIN, ""
 
 
-def runner_up(verdict: Verdict, mode: str, excess: Mapping[str, float], health: Health) -> RunnerUp | None:
-    """The explanation that comes next to ``verdict`` and ``mode``; None where nothing else speaks at all."""
+def runner_up(
+    verdict: Verdict, mode: str, excess: Mapping[str, float], health: Health, hint: Suspicion | None = None
+) -> RunnerUp | None:
+    """The explanation that comes next to ``verdict`` and ``mode``; None where nothing else speaks at all. hint: what made
+    the verdict doubtful, which is then what else it might be."""
+    if hint is not None:
+        return RunnerUp(Verdict.CAMERA_FAULT, hint.fault, hint.statistic, hint.closeness)
     others = [s for s in (*health.suspicions, health.nearest) if s is not None and s.fault != mode]
     candidates = [RunnerUp(Verdict.CAMERA_FAULT, s.fault, s.statistic, s.closeness) for s in others]
     for channel, value in excess.items():

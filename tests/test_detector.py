@@ -168,7 +168,7 @@ def changed(
                 {},
                 (),
                 nearest if new else None,
-                Fault.COVERED if hint is not None and i == 150 + round(hint * FPS) else None,
+                NEAR if hint is not None and i == 150 + round(hint * FPS) else None,
                 cut and i == 150,
             ),
             damage if new else 2.0,
@@ -222,6 +222,8 @@ def test_a_hint_outweighs_a_plain_change_of_a_scene_that_goes_on(
     waited = event.detected_s - 15.0 - RULE.confirm_s
     # Time for a check to say what it is.
     assert waited >= PATIENCE_S if kind is Verdict.CANT_TELL else waited < 1.0
+    named = event.runner_up is not None and event.runner_up.mode == "blur"
+    assert named is (kind is Verdict.CANT_TELL)
 
 
 def test_an_event_says_how_sure_it_is_and_what_else_it_might_have_been() -> None:

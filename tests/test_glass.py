@@ -93,7 +93,7 @@ def follows(images: list[Image]) -> tuple[set[str], list[int]]:
     for n, image in enumerate(images):
         health = checks.check(rgb_frame(image, "cam", n, n / FPS, INPUT))
         if n >= BEFORE:
-            hints |= {str(health.hint)} if health.hint is not None else set()
+            hints |= {str(health.hint.fault)} if health.hint is not None else set()
             breaks += [n] * health.broken
     return hints, breaks
 

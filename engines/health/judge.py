@@ -22,12 +22,13 @@ from engines.health.fault import Fault
 from engines.health.layout import Layout
 from engines.health.light import Light
 from engines.health.motion import Motion
-from engines.health.overlay import Overlay
+from engines.health.overlay import SETTLE_S, Overlay
 from engines.health.past import NOTHING, Past
 from engines.health.pattern import Pattern
 from engines.health.record import Health, Suspicion
 from engines.health.scene import Link, Scene
 from engines.health.sensor import Sensor
+from engines.health.step import CAME_SHARE
 from engines.health.stillness import Stillness
 from engines.health.view import Floats, View, look
 from engines.regions import Regions
@@ -110,8 +111,10 @@ class HealthChecks:
         health = self._rules.apply(self._statistics, view, link, undecided=self._broken_s is not None)
         if link.broken and self._broken_s is None:
             health = replace(health, broken=True, hint=None)
-        elif self._overlay.hints:
-            health = replace(health, hint=Fault.COVERED)
+        elif self._overlay.hint:
+            share = self._overlay.hint
+            came = Suspicion(Fault.COVERED, "step", share, CAME_SHARE, "share of picture", SETTLE_S)
+            health = replace(health, hint=came)
         self._remember(view, link, health)
         return health
 
@@ -179,7 +182,12 @@ class Rules:
         best = int(closeness.argmax())
         nearest = _suspicion(self._checks[best], float(values[best]), now) if closeness[best] > 0 else None
         near = _HIDING & (np.nan_to_num(highest, nan=-np.inf) >= HINTS * self._threshold)
-        hint = self._checks[int(near.argmax())].fault if near.any() and not undecided else None
+        first = int(near.argmax())
+        hint = (
+            None
+            if undecided or not near[first]
+            else _suspicion(self._checks[first], float(values[first]), now)
+        )
         levels = (np.stack([highest, values]) / _SCALE).astype(np.float32)
         return Health(dict(statistics), tuple(told.values()), nearest, hint, levels=levels)
 

@@ -30,8 +30,8 @@ KINDS = ("overlay", "flare", "panel")
 class Overlay:
     """overlay: share of the picture on which, from one frame to the next, structure came or went that stays so while
     the rest is as it was. flare: the same for light without structure. panel: for a rectangle inside the picture,
-    as a menu is. ``hints``: whether structure that came ``SETTLE_S`` ago is still there, though it may have let the scene
-    through, or left nothing of it but its coarse light."""
+    as a menu is. ``hint``: share of the picture in which structure came ``SETTLE_S`` ago and is still there, though it may
+    have let the scene through, or left nothing of it but its coarse light; 0 in most frames."""
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
@@ -48,14 +48,14 @@ class Overlay:
         self._step: Step | None = None
         self._settled = self._seen = False
         self._came: Step | None = None
-        self.hints = False
+        self.hint = 0.0
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         tints = view.tiles if self._tiles is None else view.tiles - self._tiles
         self._tiles = view.tiles
         fine = structure(view.grey)
         grey, before, earlier_still = self._grey, self._fine, self._earlier
-        self.hints = False
+        self.hint = 0.0
         self._grey, self._fine, self._earlier = view.grey, fine, before
         if grey is None:
             self._trace, self._light = fine, tiled(view.grey)
@@ -118,7 +118,8 @@ class Overlay:
         if came is not None and time_s - came.time_s >= SETTLE_S:
             new = alike(self._trace - came.trace, came.change, came.tiles)
             whole = alike(self._trace, came.trace + came.change, came.tiles)
-            self.hints, self._came = min(new, whole) >= HINT_STAYS, None
+            self.hint = float(came.tiles.mean()) if min(new, whole) >= HINT_STAYS else 0.0
+            self._came = None
 
     def _note_loose(self, time_s: float) -> None:
         """What the motion of the scene takes from structure within ``SETTLE_S``, while nothing is followed."""

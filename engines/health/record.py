@@ -52,7 +52,7 @@ class Health:
     statistics: Mapping[str, float] = field(default_factory=dict)
     suspicions: tuple[Suspicion, ...] = ()
     nearest: Suspicion | None = None
-    hint: Fault | None = None
+    hint: Suspicion | None = None
     broken: bool = False
     levels: NDArray[np.float32] = field(default_factory=lambda: NO_LEVELS, compare=False, repr=False)
 
