@@ -61,11 +61,6 @@ class Health:
         """The fault this frame looks like, or None."""
         return self.suspicions[0].fault if self.suspicions else None
 
-    @property
-    def runner_up(self) -> Suspicion | None:
-        """The next best explanation."""
-        return self.suspicions[1] if len(self.suspicions) > 1 else self.nearest
-
     def of(self, fault: str) -> Suspicion | None:
         """The suspicion of ``fault``, whatever else is suspected; None if it is not."""
         return next((s for s in self.suspicions if s.fault == fault), None)
