@@ -10,7 +10,10 @@ from engines.faults import apply
 from engines.footage import rgb_frame
 from engines.frames import Image
 from engines.health import HealthChecks
+from engines.health.scene import Scene
 from engines.health.turned import relaid
+from engines.health.view import look
+from engines.regions import Regions
 from engines.rendered import Segment, render
 
 SIZE, INPUT, FPS, BEFORE = (480, 270), (96, 144), 10.0, 70
@@ -111,16 +114,18 @@ def test_a_cut_breaks_the_scene_and_hints_at_nothing(drive: list[Image], scene: 
     assert follows(cut) == (set(), [BEFORE])
 
 
-def test_a_bump_is_no_cut(drive: list[Image]) -> None:
-    """It takes several frames, of which some are as unlike the next as another scene."""
+def test_a_leap_follows_a_steady_picture_and_a_turmoil_does_not(drive: list[Image]) -> None:
+    """A bump takes several frames; points that are compared within it agree on anything."""
     heights = {BEFORE + n: pixels for n, pixels in enumerate((6, 14, 24, 38, 20, 6))}
-    rocked = [
-        cv2.warpAffine(
-            image, np.float32([[1, 0, 0], [0, 1, heights.get(n, 0)]]), SIZE, borderMode=cv2.BORDER_REPLICATE
-        )  # type: ignore[arg-type]
-        for n, image in enumerate(drive)
-    ]
-    assert follows([np.asarray(image, np.uint8) for image in rocked])[1] == []
+    scene, view, links = Scene(), None, []
+    for n, image in enumerate(drive[: BEFORE + FAULTY]):
+        down = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, heights.get(n, 0)]])
+        rocked = cv2.warpAffine(image, down, SIZE, borderMode=cv2.BORDER_REPLICATE)
+        view = look(rgb_frame(np.asarray(rocked, np.uint8), "cam", n, n / FPS, INPUT), view, Regions())
+        links.append(scene.link(view))
+    assert links[BEFORE].steady
+    assert not links[BEFORE + 4].steady
+    assert links[-1].steady
 
 
 @pytest.mark.parametrize("severity", [3, 4, 5])

@@ -16,9 +16,11 @@ ALIKE = 0.5
 LEAPS, RECENT_S = 0.85, 0.4
 """Share of the likeness of the latest frames, and how late those may be."""
 LEAST_STRUCTURE = 1.0
-BROKEN, BROKEN_SHARE, WHOLE_SHARE = 0.35, 0.5, 0.65
-"""Likeness, and share of the usual one, below both of which the scene does not go on, if it did until then: share of the
-usual likeness that the frames before must have. A bump takes several frames, a cut one."""
+BROKEN, BROKEN_SHARE = 0.35, 0.5
+"""Likeness, and share of the usual one, below both of which the scene does not go on: after a cut, and in a turmoil, after
+which the past says as little."""
+STEADY_SHARE = 0.65
+"""Share of the usual likeness that frames have while nothing shakes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class Scene:
         alike = likeness(before, now)
         self.state = np.array([alike], np.float32)
         usual = 1.0 if self.past.value is None else float(self.past.value[0])
-        steady = min(self._alike, self._recent) >= WHOLE_SHARE * usual
-        broken = steady and alike < min(BROKEN, BROKEN_SHARE * usual)
+        steady = min(self._alike, self._recent) >= STEADY_SHARE * usual
+        broken = alike < min(BROKEN, BROKEN_SHARE * usual)
         self._alike = alike
         if broken:
             self._last = before
