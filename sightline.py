@@ -83,7 +83,7 @@ COMMANDS = (
 
 os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 """Before OpenCV is loaded. Its threads wait for work at full speed, and there is little to share: with two, cameras cost
-a sixth more processor time, at the same latency."""
+15 to 28 % more processor time, at the same latency."""
 
 MANY = frozenset({"--normal", "--other", "--anomalous"})
 """Options that take one or more values."""

@@ -72,22 +72,22 @@ class Cursor:
 
     def answer(self, answer: Answer, rows: list[tuple[int, bytes]]) -> None:
         """Take in what is new of a page, that follows ``since`` as it was when the page was asked for."""
+        reached, same = self.since or 0, answer.epoch == self.epoch
         self.behind = False
-        if answer.epoch != self.epoch or answer.since > (self.since or 0):
+        if not same or answer.since > reached:
             # Asked for in a journal given up since. The live socket alone says which one is in force: there
             # messages keep their order.
-            self.behind = answer.epoch == self.epoch
+            self.behind = same
             return
         if answer.head < answer.since:
             self._set_back(answer)
             return
         for sequence, payload in rows:
-            if sequence <= (self.since or 0):
-                continue
-            self._skip_to(sequence - 1)
-            self.ready.append((sequence, payload))
-            self.since = sequence
-            self.repaired += 1
+            if sequence > reached:
+                self._skip_to(sequence - 1)
+                self.ready.append((sequence, payload))
+                self.since = sequence
+                self.repaired += 1
         if not rows:
             self._skip_to(answer.head)
         self.behind = answer.head > (self.since or 0)

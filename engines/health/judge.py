@@ -49,8 +49,8 @@ _THRESHOLD, _SUDDEN, _KEEPS = (
     np.array([getattr(check, name) for check in CHECKS]) for name in ("threshold", "sudden", "keeps")
 )
 _PAST = np.array([check.past for check in CHECKS])
-# What takes the detail of a picture leaves it laid out as it was: no break is its work.
-_BLUR = np.array([check.fault is Fault.BLUR for check in CHECKS])
+# A break ends the past, and is no work of what takes the detail of a picture, which leaves it laid out as it was.
+_AFTER_A_BREAK = _PAST | np.array([check.fault is Fault.BLUR for check in CHECKS])
 # Bridges and fog have no features either, and light that changes is half a veil: those say nothing until they are sure.
 _HIDING = np.array(
     [check.fault in HIDING and check.statistic not in ("featureless", "veil") for check in CHECKS]
@@ -157,6 +157,7 @@ class Rules:
         self.past, self.state, self.lasting = Past(), NOTHING, False
         self._checks = tuple(_raised(check, limits) for check in CHECKS)
         self._threshold = np.array([check.threshold for check in self._checks])
+        self._hinting = np.where(_HIDING, HINTS * self._threshold, np.inf)
         self._values = np.full((2, len(CHECKS)), np.nan)
         self._went_on = False
         self._rises: deque[tuple[float, NDArray[np.float64]]] = deque()
@@ -168,7 +169,7 @@ class Rules:
         now, values = view.time_s, self._judged(statistics)
         highest = np.minimum(values, self._rise(values, view, link) / np.maximum(_SUDDEN, 1e-9))
         if undecided:
-            highest[_PAST | _BLUR] = -np.inf
+            highest[_AFTER_A_BREAK] = -np.inf
         going_on = self._raised & (values >= _KEEPS * self._threshold)
         self._raised = (highest >= self._threshold) | going_on
         told: dict[Fault, Suspicion] = {}
@@ -181,13 +182,10 @@ class Rules:
         closeness = np.where(self._raised | np.isnan(highest), -math.inf, highest / self._threshold)
         best = int(closeness.argmax())
         nearest = _suspicion(self._checks[best], float(values[best]), now) if closeness[best] > 0 else None
-        near = _HIDING & (np.nan_to_num(highest, nan=-np.inf) >= HINTS * self._threshold)
-        first = int(near.argmax())
-        hint = (
-            None
-            if undecided or not near[first]
-            else _suspicion(self._checks[first], float(values[first]), now)
-        )
+        hinting, hint = highest >= self._hinting, None
+        if not undecided and hinting.any():
+            first = int(hinting.argmax())
+            hint = _suspicion(self._checks[first], float(values[first]), now)
         levels = (np.stack([highest, values]) / _SCALE).astype(np.float32)
         return Health(dict(statistics), tuple(told.values()), nearest, hint, levels=levels)
 

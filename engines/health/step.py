@@ -49,7 +49,7 @@ PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
 class Now:
     """One frame, and what came before it.
 
-    grey, fine: the small picture and its structure. moved, change: by how much both differ from the frame before. before,
+    grey, fine: the small picture and its structure. moved: by how much it differs from the frame before. before,
     earlier_still: the structure of that frame and of the one before it. state, earlier, usual: how much each tile changed
     in this frame, in the one before, and usually. tiles, tints: their colours, and by how much those changed. trace, light:
     structure and light of late, without this frame. loose: what motion usually takes from the structure of a tile.
