@@ -8,6 +8,9 @@ had its first verdicts. Latency is from the arrival of a frame to its verdict, w
 frames that were replaced by newer ones before their turn have none. Below what the machine can score, the processor time
 of a scored frame says what batching saves; above it, scored frames a second do.
 
+With ``--url`` every camera is that one instead (``loop:FILE``, say), decoded as ``--decode`` says; ``--backend`` and
+``--precision`` choose the engine.
+
 With several ``--spin-us`` so many engines take turns, whose threads wait so long for each other busily.
 
 With ``--delay-ms`` a scripted engine takes so long a call and a quarter of it a frame, as a GPU would, without
@@ -22,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +33,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engines.backends import backend_of
 from engines.backends.onnx_runtime import SPIN_US, OnnxRuntimeEngine
 from engines.backends.scripted import ScriptedEngine
 from engines.bundle import Bundle, open_bundle
-from engines.engine import Engine
-from engines.frames import Frame, Image
-from engines.scores import Features, Scores
+from engines.decoding import ON_PROCESSOR, Decode, Decoding, decoding
+from engines.engine import Engine, Precision
+from engines.frames import Frame
+from engines.opening import load
+from engines.resident import resident
+from engines.scores import Scores
 from monitor.camera_watch import Loaded, Watch
 from monitor.config import CameraConfig
 from monitor.events import Event
@@ -47,37 +54,18 @@ WARM_FRAMES = 5
 WORDS = ("calls/s", "scored/s", "latency p50 ms", "latency p99 ms", "processor ms a scored frame")
 
 
-class Counting:
-    """An engine, and how many calls it had."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.calls = engine, 0
-        self.name, self.precision, self.input_size = engine.name, engine.precision, engine.input_size
-
-    def score(self, images: Image) -> Scores:
-        self.calls += 1
-        return self.engine.score(images)
-
-    def features(self, images: Image) -> Features:
-        return self.engine.features(images)
-
-    def bare(self, images: Image) -> Callable[[], object]:
-        return self.engine.bare(images)
-
-    def close(self) -> None:
-        self.engine.close()
-
-
 class Timed(Watch):
-    """A camera that keeps how long its frames took from arrival to verdict."""
+    """A camera that keeps how long its frames took from arrival to verdict, and how many were the first of their batch."""
 
     def __init__(self, *arguments: Any) -> None:
         self.took_s: list[float] = []
+        self.began = 0
         super().__init__(*arguments)
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
         events = super().judge(frame, scores, row)
         self.took_s.append(time.monotonic() - frame.arrival_s)
+        self.began += row == 0
         return events
 
 
@@ -129,6 +117,10 @@ def main() -> None:
     parser.add_argument("--spin-us", type=int, nargs="+", default=(SPIN_US,))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--url")
+    parser.add_argument("--decode", type=Decode, default=Decode.CPU)
+    parser.add_argument("--backend")
+    parser.add_argument("--precision", type=Precision, default=Precision.FP32)
     parser.add_argument("--delay-ms", type=float)
     parser.add_argument("--largest", type=int, default=BATCH)
     options = parser.parse_args()
@@ -137,10 +129,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = options.bundle or taught(Path(folder))
         bundle = open_bundle(path)
+        # A GPU's decoder must be the first to begin CUDA.
+        decoder = decoding(options.decode)
         engines: dict[str, Engine] = {
-            f"{spin_us} µs": OnnxRuntimeEngine(bundle.model_path, spin_us=spin_us)
+            f"spin {spin_us} µs": OnnxRuntimeEngine(bundle.model_path, spin_us=spin_us)
             for spin_us in options.spin_us
         }
+        if options.backend is not None:
+            opened = load(bundle, backend_of(options.backend), options.precision, print)
+            engines = {f"{options.backend} {options.precision}": opened.engine}
         if options.delay_ms is not None:
             delay_s = options.delay_ms / 1e3
             size, dimensions = bundle.manifest.input_size, bundle.manifest.dimensions
@@ -151,9 +148,10 @@ def main() -> None:
         }
         for _ in range(options.rounds):
             for (wait_ms, spin), rounds in seen.items():
-                rounds.append(
-                    watch(bundle, engines[spin], options.fps, wait_ms / 1e3, options.largest, options.seconds)
-                )
+                engine = engines[spin]
+                there = resident(decoder, engine)
+                how = (wait_ms / 1e3, options.largest, options.seconds, options.url, there)
+                rounds.append(watch(bundle, engine, options.fps, *how))
         tell(options.fps, seen)
 
 
@@ -170,30 +168,37 @@ def taught(folder: Path) -> Path:
 
 
 def watch(
-    bundle: Bundle, engine: Engine, cameras_fps: Sequence[int], wait_s: float, largest: int, seconds: float
+    bundle: Bundle,
+    engine: Engine,
+    cameras_fps: Sequence[int],
+    wait_s: float,
+    largest: int,
+    seconds: float,
+    url: str | None = None,
+    decoder: Decoding = ON_PROCESSOR,
 ) -> Seen:
     """Watch the cameras for so many seconds."""
-    counting, arrived, stop = Counting(engine), threading.Event(), threading.Event()
-    loaded = Loaded(bundle, counting)
+    arrived, stop = threading.Event(), threading.Event()
+    loaded = Loaded(bundle, engine)
     cameras = [
-        CameraConfig(name=f"camera{i}", url=f"lavfi:testsrc2=size=640x360:rate={fps}")
+        CameraConfig(name=f"camera{i}", url=url or f"lavfi:testsrc2=size=640x360:rate={fps}")
         for i, fps in enumerate(cameras_fps)
     ]
-    watches = [Timed(camera, loaded, arrived) for camera in cameras]
+    watches = [Timed(camera, loaded, arrived, decoder) for camera in cameras]
     daemon = Daemon(watches, arrived, Nowhere(), Nowhere(), batch_wait_s=wait_s, batch=largest)
     thread = threading.Thread(target=daemon.run, args=(stop,))
     thread.start()
     try:
         while min(len(watch.took_s) for watch in watches) < WARM_FRAMES:
             time.sleep(0.05)
-        before, calls = [len(w.took_s) for w in watches], counting.calls
+        before, calls = [len(w.took_s) for w in watches], sum(w.began for w in watches)
         began_s, began_cpu_s = time.monotonic(), time.process_time()
         time.sleep(seconds)
         passed_s = time.monotonic() - began_s
         took_s = [one.took_s[count:] for one, count in zip(watches, before, strict=True)]
         return Seen(
             passed_s,
-            counting.calls - calls,
+            sum(w.began for w in watches) - calls,
             (time.process_time() - began_cpu_s) / passed_s,
             tuple(map(len, took_s)),
             tuple(took for one in took_s for took in one),
@@ -210,7 +215,7 @@ def tell(cameras_fps: Sequence[int], seen: dict[tuple[float, str], list[Seen]]) 
     for (wait_ms, spin), rounds in seen.items():
         rates = np.median([np.array(one.scored) / one.seconds for one in rounds], axis=0)
         facts = medians[wait_ms, spin] = np.median([one.facts for one in rounds], axis=0)
-        print(f"wait {wait_ms:3g} ms, spin {spin}, scored/s " + " ".join(f"{rate:5.1f}" for rate in rates))
+        print(f"wait {wait_ms:3g} ms, {spin}, scored/s " + " ".join(f"{rate:5.1f}" for rate in rates))
         shares = rates / np.array(cameras_fps)
         print(f"{'':9}share of a camera's own frames {shares.min():.2f} to {shares.max():.2f}")
         print(

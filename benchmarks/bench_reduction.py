@@ -22,7 +22,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from rich.table import Table
 
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.onnx_cuda import HOST, OnnxCudaEngine
 from engines.bundle import open_bundle
 from engines.console import console
 from engines.frames import Image
@@ -46,11 +46,11 @@ def main() -> None:
         "libav, plain": by_libav(Interpolation.AREA),
         "from RGB": by_rgb,
     }
-    apart(OnnxRuntimeEngine(bundle.model_path), videos, ways)
+    apart(OnnxCudaEngine(bundle.model_path, device=HOST), videos, ways)
     cost(next(pictures(videos[0])), ways)
 
 
-def apart(engine: OnnxRuntimeEngine, videos: list[Path], ways: dict[str, Reduce]) -> None:
+def apart(engine: OnnxCudaEngine, videos: list[Path], ways: dict[str, Reduce]) -> None:
     """Print how far from the definition each way is."""
     reduced: dict[str, list[Image]] = {name: [] for name in (*ways, "rounded twice", "graph", EXACT)}
     for video in videos:

@@ -33,11 +33,13 @@ _PROBE = "h264"
 
 
 class Decode(StrEnum):
-    """Where to decode. AUTO: on the GPU where that is possible. CUDA: there or not at all."""
+    """Where to decode. AUTO: on the GPU where that is possible. CUDA: there or not at all. RESIDENT: the same, and frames
+    are to stay there until they are scored."""
 
     CPU = "cpu"
     AUTO = "auto"
     CUDA = "cuda"
+    RESIDENT = "resident"
 
 
 class CannotDecodeError(ValueError):
@@ -47,11 +49,12 @@ class CannotDecodeError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """What was settled. accelerator: for libav; None for the processor. must: whether the processor may not step in.
-    reason: why something is done on the processor although the GPU was asked for, in a few words. keeper: makes what
-    keeps the frames of one stream on the GPU; None where they come back."""
+    stays: whether frames are to stay on the GPU. reason: why something is done on the processor although the GPU was asked
+    for, in a few words. keeper: makes what keeps the frames of one stream on the GPU; None where they come back."""
 
     accelerator: HWAccel | None = None
     must: bool = False
+    stays: bool = False
     reason: str = ""
     keeper: Callable[[], Keeper | None] = lambda: None
 
@@ -81,11 +84,14 @@ def decoding(wanted: Decode) -> Decoding:
     if wanted == Decode.CPU:
         return ON_PROCESSOR
     _, problem = _device()
+    must = wanted != Decode.AUTO
     if not problem:
-        must = wanted == Decode.CUDA
-        return Decoding(HWAccel("cuda", allow_software_fallback=not must), must)
-    if wanted == Decode.CUDA:
-        raise EngineError("decode cuda", f"must find a GPU that decodes, but {problem}", "use auto or cpu")
+        accelerator = HWAccel("cuda", allow_software_fallback=not must)
+        return Decoding(accelerator, must, stays=wanted == Decode.RESIDENT)
+    if must:
+        raise EngineError(
+            f"decode {wanted}", f"must find a GPU that decodes, but {problem}", "use auto or cpu"
+        )
     return Decoding(reason=f"decoding on the processor: {problem}")
 
 

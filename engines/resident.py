@@ -33,9 +33,9 @@ _BACK = "pictures are reduced on the processor"
 
 
 def resident(decoding: Decoding, engine: Engine) -> Decoding:
-    """Return ``decoding`` with frames that stay on the GPU, if that decodes and ``engine`` computes there; else with the
-    reason why they do not."""
-    if decoding.accelerator is None:
+    """Return ``decoding`` with frames that stay on the GPU, if that is wanted, the GPU decodes and ``engine`` computes there;
+    else with the reason why they do not."""
+    if decoding.accelerator is None or not decoding.stays:
         return decoding
     if not isinstance(engine, ResidentEngine) or engine.device != GPU:
         return replace(decoding, reason=f"{_BACK}: {engine.name} takes none from the GPU's memory")

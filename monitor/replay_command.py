@@ -73,7 +73,10 @@ def replay_command(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Frames scored per call.")] = BATCH,
     decode: Annotated[
-        Decode, typer.Option(help="Where videos are decoded; auto: on an NVIDIA GPU if there is one.")
+        Decode,
+        typer.Option(
+            help="Where videos are decoded; auto: on an NVIDIA GPU if there is one; resident: there, to stay until scored."
+        ),
     ] = Decode.CPU,
     backend: Annotated[
         str, typer.Option(help="What runs the bundle; auto: the fastest that is right.")

@@ -38,7 +38,7 @@ PARTIAL = frozenset({Fault.COVERED, Fault.PARTIAL_FREEZE, Fault.WHITE})
 
 
 class Doubt:
-    """Whether something was hinted at in the scene that went on, as its own changes do not, since a moment."""
+    """Whether something was hinted at, as a scene's own changes do not, since a moment."""
 
     def __init__(self) -> None:
         self._hinted_s = -math.inf
@@ -46,9 +46,7 @@ class Doubt:
 
     def take(self, time_s: float, health: Health) -> None:
         """Take one frame."""
-        if health.broken:
-            self._hinted_s = -math.inf
-        elif health.hint is not None:
+        if health.hint is not None:
             self._hinted_s, self._hint = time_s, health.hint
 
     def since(self, time_s: float) -> Suspicion | None:
@@ -62,7 +60,7 @@ def scene_or_camera(
     """What it means that a channel is above its threshold while no check of health speaks: a verdict and its mode.
 
     excess: of each channel, 0 at its typical level and 1 at its threshold. doubted: whether something may have come over
-    a scene that went on."""
+    the scene."""
     scene = max(excess.get(name, 0.0) for name in SCENE)
     corruption = excess.get("corruption", 0.0)
     if corruption > SURE and corruption > CAMERA * scene:

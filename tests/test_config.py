@@ -76,7 +76,7 @@ def check(folder: Path, text: str | bytes) -> str:
         pytest.param(TOP + CAMERA + "open_timeout_s = 0", "8: camera[0].open_timeout_s: must be > 0", "", id="zero"),
         pytest.param(TOP + CAMERA + "read_timeout_s = inf", "8: camera[0].read_timeout_s: must be <=", "", id="inf"),
         pytest.param(TOP + CAMERA + "read_timeout_s = nan", "8: camera[0].read_timeout_s: must be >", "", id="nan"),
-        pytest.param(TOP + CAMERA + 'decode = "gpu"', "8: camera[0].decode: must be cpu, auto, cuda", "gpu", id="decode"),
+        pytest.param(TOP + CAMERA + 'decode = "gpu"', "8: camera[0].decode: must be cpu, auto, cuda, resident", "gpu", id="decode"),
         pytest.param("batch_wait_ms = -1\n" + TOP + CAMERA, "8: batch_wait_ms: must be >= 0 milli", "", id="wait-below"),
         pytest.param("batch_wait_ms = 2000\n" + TOP + CAMERA, "8: batch_wait_ms: must be <= 1000 mi", "", id="wait-above"),
         pytest.param(

@@ -152,10 +152,9 @@ def changed(
     damage: float,
     nearest: Suspicion | None = None,
     hint: float | None = None,
-    cut: bool = False,
 ) -> tuple[Event, ...]:
     """Events of a stream that is as usual for 15 s and then has these scores; hint: at what is hinted at so many
-    seconds after that, which begins with a cut or does not."""
+    seconds after that."""
     detector = Detector("cam", calibration(), WITHIN, {"domain": "nats"})
     found: tuple[Event, ...] = ()
     for i in range(220):
@@ -169,7 +168,6 @@ def changed(
                 (),
                 nearest if new else None,
                 NEAR if hint is not None and i == 150 + round(hint * FPS) else None,
-                cut and i == 150,
             ),
             damage if new else 2.0,
         )
@@ -204,20 +202,12 @@ def test_a_new_scene_is_told_from_a_broken_picture_or_said_not_to_be(
 
 
 @pytest.mark.parametrize(
-    ("hint", "cut", "kind"),
-    [
-        (1.2, False, Verdict.CANT_TELL),
-        (1.2, True, Verdict.CANT_TELL),
-        (-0.5, False, Verdict.CANT_TELL),
-        (-0.5, True, Verdict.LEFT_DOMAIN),
-        (-4.0, False, Verdict.LEFT_DOMAIN),
-    ],
-    ids=["as it begins", "after a cut", "just before", "before a cut, of another scene", "long before"],
+    ("hint", "kind"),
+    [(1.2, Verdict.CANT_TELL), (-0.5, Verdict.CANT_TELL), (-4.0, Verdict.LEFT_DOMAIN)],
+    ids=["as it begins", "just before", "long before"],
 )
-def test_a_hint_outweighs_a_plain_change_of_a_scene_that_goes_on(
-    hint: float, cut: bool, kind: Verdict
-) -> None:
-    (event, *_) = changed(60.0, 9.0, 2.0, hint=hint, cut=cut)
+def test_a_hint_outweighs_a_plain_change(hint: float, kind: Verdict) -> None:
+    (event, *_) = changed(60.0, 9.0, 2.0, hint=hint)
     assert event.kind is kind
     waited = event.detected_s - 15.0 - RULE.confirm_s
     # Time for a check to say what it is.

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from av.video.reformatter import ColorRange
 
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.onnx_cuda import HOST, OnnxCudaEngine
 from engines.bundle import open_bundle
 from engines.footage import to_frame
 from engines.frames import Image
@@ -107,6 +107,6 @@ def test_real_frames_are_those_of_the_processor(name: str, rendered_bundle: Path
                 by_graphs.append(by_graph(picture.reformat(format="nv12"), lies))
                 assert_near(by_graphs[-1], exactly(picture, SIZE, lies), 1e-3)
                 assert_near(by_graphs[-1], by_libav[-1], 0.01)
-    engine = OnnxRuntimeEngine(open_bundle(rendered_bundle).model_path)
+    engine = OnnxCudaEngine(open_bundle(rendered_bundle).model_path, device=HOST)
     one, other = (engine.score(np.stack(images)).surprise for images in (by_graphs, by_libav))
     assert np.median(np.abs(one - other) / np.abs(other)) < 1e-3

@@ -16,17 +16,13 @@ from av.codec.hwaccel import HWAccel
 
 import engines.decoding
 import engines.resident
-from engines.backends import backend_of
-from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.backends.onnx_cuda import HOST, OnnxCudaEngine
 from engines.backends.scripted import ScriptedEngine
 from engines.bundle import open_bundle
 from engines.decoding import ON_PROCESSOR, Decode, Decoding, decoding, on_host, shares_memory
-from engines.engine import Precision
 from engines.errors import EngineError
 from engines.footage import Recording, find_drives, to_frame
 from engines.frames import Frame, Image, Resident
-from engines.machine import gpu_name
-from engines.opening import load
 from engines.regions import parse_regions
 from engines.rendered import Segment
 from engines.resident import Keeper, resident, score
@@ -38,8 +34,8 @@ Addresses = Sequence[int]
 
 
 @pytest.fixture(scope="module")
-def engine(rendered_bundle: Path) -> OnnxRuntimeEngine:
-    return OnnxRuntimeEngine(open_bundle(rendered_bundle).model_path)
+def engine(rendered_bundle: Path) -> OnnxCudaEngine:
+    return OnnxCudaEngine(open_bundle(rendered_bundle).model_path, device=HOST)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +44,7 @@ def clip(rendered_clip: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def keeping(engine: OnnxRuntimeEngine) -> Decoding:
+def keeping(engine: OnnxCudaEngine) -> Decoding:
     """Decoding on the processor whose frames stay in its own memory, as a GPU's do in that of the GPU."""
     return replace(ON_PROCESSOR, keeper=partial(Keeper, engine))
 
@@ -80,7 +76,7 @@ def assert_close(one: Image, other: Image) -> None:
 
 
 def test_frames_that_stay_score_as_those_of_the_processor(
-    clip: Path, engine: OnnxRuntimeEngine, keeping: Decoding
+    clip: Path, engine: OnnxCudaEngine, keeping: Decoding
 ) -> None:
     """Pictures equal but for one level in a per cent; scores of some 80 nats in a fifth of a nat."""
     there, here = frames(clip, engine.input_size, keeping), frames(clip, engine.input_size)
@@ -101,7 +97,7 @@ def test_frames_that_stay_score_as_those_of_the_processor(
     assert_close(scores[0].surprise, scores[1].surprise)
 
 
-def test_a_batch_from_several_memories_scores_as_one_array(engine: OnnxRuntimeEngine, clip: Path) -> None:
+def test_a_batch_from_several_memories_scores_as_one_array(engine: OnnxCudaEngine, clip: Path) -> None:
     """Cameras of several sizes, and one whose pictures are the processor's, in one call."""
     mixed = []
     for height, width in ((270, 482), (360, 640), (200, 200)):
@@ -122,7 +118,7 @@ def test_a_batch_from_several_memories_scores_as_one_array(engine: OnnxRuntimeEn
         engine.score_resident([images[0][:50], mixed[0].resident])
 
 
-def test_the_decoders_memory_is_free_again(engine: OnnxRuntimeEngine) -> None:
+def test_the_decoders_memory_is_free_again(engine: OnnxCudaEngine) -> None:
     picture = noise(270, 482, "nv12")
     kept = Keeper(engine).keep(picture, picture)
     assert kept is not None
@@ -133,7 +129,7 @@ def test_the_decoders_memory_is_free_again(engine: OnnxRuntimeEngine) -> None:
     np.testing.assert_array_equal(engine.score(kept.image[None]).surprise, before)
 
 
-def test_a_stream_may_change_its_size_and_format(engine: OnnxRuntimeEngine) -> None:
+def test_a_stream_may_change_its_size_and_format(engine: OnnxCudaEngine) -> None:
     keeper, size = Keeper(engine), engine.input_size
     for height, width, pixels, stays in (
         (270, 482, "nv12", True), (360, 640, "nv12", True), (360, 640, "yuv444p", True),
@@ -150,7 +146,7 @@ def test_a_stream_may_change_its_size_and_format(engine: OnnxRuntimeEngine) -> N
             assert keeper.problem == told
 
 
-class Spoilt(OnnxRuntimeEngine):
+class Spoilt(OnnxCudaEngine):
     """Its reductions go wrong from a call on: by what ``spoil`` makes of a picture."""
 
     def reduction(self, graph: onnx.ModelProto) -> Callable[[Addresses], Resident]:
@@ -184,7 +180,7 @@ def test_pictures_that_are_not_the_processors_are_not_taken(
     good: int, clip: Path, rendered_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines.resident, "CHECKED_EVERY", 6)
-    spoilt = Spoilt(open_bundle(rendered_bundle).model_path)
+    spoilt = Spoilt(open_bundle(rendered_bundle).model_path, device=HOST)
     spoilt.good = good
     recording = Recording(
         find_drives([clip])[0],
@@ -203,7 +199,7 @@ def test_pictures_that_are_not_the_processors_are_not_taken(
 
 
 def test_a_device_that_fails_is_done_without(clip: Path, rendered_bundle: Path) -> None:
-    spoilt = Spoilt(open_bundle(rendered_bundle).model_path)
+    spoilt = Spoilt(open_bundle(rendered_bundle).model_path, device=HOST)
     spoilt.spoil = staticmethod(failing)  # type: ignore[method-assign, assignment]
     keeper = Keeper(spoilt)
     found = [
@@ -217,7 +213,7 @@ def test_a_device_that_fails_is_done_without(clip: Path, rendered_bundle: Path) 
 def test_what_is_watched_is_the_same(rendered_bundle: Path, clip: Path, keeping: Decoding) -> None:
     """Through the main path, with and without a region to ignore, which is filled in on the processor."""
     bundle = open_bundle(rendered_bundle)
-    own = OnnxRuntimeEngine(bundle.model_path)
+    own = OnnxCudaEngine(bundle.model_path, device=HOST)
     for ignored in ((), ((0.0, 0.0, 0.3, 0.3),)):
         rules = Rules(ignored=parse_regions("test", ignored))
         seen = []
@@ -231,7 +227,7 @@ def test_what_is_watched_is_the_same(rendered_bundle: Path, clip: Path, keeping:
 
 
 def test_a_live_camera_keeps_its_frames_where_they_are(
-    clip: Path, engine: OnnxRuntimeEngine, keeping: Decoding
+    clip: Path, engine: OnnxCudaEngine, keeping: Decoding
 ) -> None:
     with LiveCamera("cam", f"loop:{clip}", engine.input_size, decoding=keeping) as camera:
         frame = camera.read(10.0)
@@ -241,7 +237,7 @@ def test_a_live_camera_keeps_its_frames_where_they_are(
 
 
 def test_a_live_camera_says_why_it_does_not(clip: Path, rendered_bundle: Path) -> None:
-    spoilt = Spoilt(open_bundle(rendered_bundle).model_path)
+    spoilt = Spoilt(open_bundle(rendered_bundle).model_path, device=HOST)
     where = replace(ON_PROCESSOR, keeper=partial(Keeper, spoilt))
     with LiveCamera("cam", f"loop:{clip}", spoilt.input_size, decoding=where) as camera:
         frame = camera.read(10.0)
@@ -252,13 +248,17 @@ def test_a_live_camera_says_why_it_does_not(clip: Path, rendered_bundle: Path) -
 
 
 def on_gpu_decoding() -> Decoding:
-    return Decoding(HWAccel("cuda", allow_software_fallback=True))
+    return Decoding(HWAccel("cuda", allow_software_fallback=True), stays=True)
 
 
 @pytest.mark.parametrize(
     ("device", "shared", "reason"),
     [
-        ("cpu", True, "pictures are reduced on the processor: onnxruntime takes none from the GPU's memory"),
+        (
+            "cpu",
+            True,
+            "pictures are reduced on the processor: onnxruntime-cuda takes none from the GPU's memory",
+        ),
         ("cuda", False, "pictures are reduced on the processor: the decoder's memory on the GPU is its own"),
         ("cuda", True, ""),
     ],
@@ -268,7 +268,7 @@ def test_frames_stay_where_decoder_and_engine_share_a_memory(
     device: str, shared: bool, reason: str, rendered_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines.resident, "shares_memory", lambda: shared)
-    engine = OnnxRuntimeEngine(open_bundle(rendered_bundle).model_path)
+    engine = OnnxCudaEngine(open_bundle(rendered_bundle).model_path, device=HOST)
     engine.device = device
     found = resident(on_gpu_decoding(), engine)
     assert found.accelerator is not None
@@ -283,6 +283,12 @@ def test_frames_stay_where_decoder_and_engine_share_a_memory(
         assert keeper is not None
         assert keeper.keep(picture := noise(90, 160, "nv12"), picture) is None
         assert keeper.problem is not None
+
+
+def test_frames_come_back_unless_they_are_wanted_there(rendered_bundle: Path) -> None:
+    engine = OnnxCudaEngine(open_bundle(rendered_bundle).model_path, device=HOST)
+    decoding = replace(on_gpu_decoding(), stays=False)
+    assert resident(decoding, engine) is decoding
 
 
 def test_engines_that_cannot_keep_frames_say_so() -> None:
@@ -317,28 +323,6 @@ def test_the_gpus_shared_context_is_wanted_first_and_its_own_will_do(monkeypatch
         assert asked[:2] == [True, False]
     finally:
         engines.decoding._device.cache_clear()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not gpu_name(), reason="no NVIDIA GPU with a driver is here")
-def test_frames_stay_on_a_gpu(clip: Path, rendered_bundle: Path) -> None:
-    settled = decoding(Decode.AUTO)
-    if settled.accelerator is None or not shares_memory():
-        pytest.skip(f"no GPU decodes here: {settled.reason}")
-    bundle = open_bundle(rendered_bundle)
-    try:
-        engine = load(bundle, backend_of("onnxruntime-cuda"), Precision.FP32, lambda line: None).engine
-    except EngineError as error:
-        pytest.skip(f"onnxruntime-cuda cannot run here: {error}")
-    kept = resident(settled, engine)
-    assert kept.reason == ""
-    there, here = frames(clip, engine.input_size, kept), frames(clip, engine.input_size)
-    for left, right in zip(there, here, strict=True):
-        assert left.resident is not None
-        assert np.abs(left.image.astype(int) - right.image).max() <= 1
-        np.testing.assert_array_equal(left.luma, right.luma)
-    there_s = score(engine, there, [f.image for f in there]).surprise
-    assert_close(there_s, engine.score(np.stack([f.image for f in here])).surprise)
 
 
 def test_pictures_in_the_processors_memory_are_not_copied() -> None:

@@ -284,7 +284,7 @@ def on_gpu(name: str, bundle: Bundle, precision: Precision) -> Any:
 @pytest.mark.skipif(not gpu_name(), reason="no NVIDIA GPU with a driver is here")
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [(n, p) for n in ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda") for p in (FP32, FP16)],
+    [(n, p) for n in ("tensorrt", "tensorrt-rtx") for p in (FP32, FP16)],
 )
 def test_a_gpu_equals_the_reference(name: str, precision: Precision, bundle: Bundle) -> None:
     engine = on_gpu(name, bundle, precision)

@@ -49,7 +49,7 @@ BACKENDS = {
             (_FP32, _INT8), tail="float64", unsigned=True, as_is=True,
         ),
         Backend(
-            "onnxruntime-cuda", "engines.backends.onnx_runtime", ("onnxruntime",), ("onnxruntime-gpu",), "cuda",
+            "onnxruntime-cuda", "engines.backends.onnx_cuda", ("onnxruntime",), ("onnxruntime-gpu",), "cuda",
             (_FP32, _FP16), gpu=True, tail="float64", as_is=True,
         ),
         Backend(

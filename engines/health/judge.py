@@ -110,7 +110,7 @@ class HealthChecks:
         self._count += 1
         health = self._rules.apply(self._statistics, view, link, undecided=self._broken_s is not None)
         if link.broken and self._broken_s is None:
-            health = replace(health, broken=True, hint=None)
+            health = replace(health, hint=None)
         elif self._overlay.hint:
             share = self._overlay.hint
             came = Suspicion(Fault.COVERED, "step", share, CAME_SHARE, "share of picture", SETTLE_S)

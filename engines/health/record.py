@@ -44,16 +44,15 @@ class Health:
     statistics: every one by name, higher is worse; NaN where it has no say (yet). suspicions: the checks that
     speak, the most certain first, one a fault. nearest: the check that comes nearest to its threshold without
     reaching it, as a suspicion that is none. hint: what may lie over the scene, though too little speaks for it to be
-    suspected; it outweighs how plainly the scene seems to have changed. broken: another scene begins here, or none;
-    hints of before say nothing of it. levels: 2 × checks, the highest threshold at which each would have begun
-    to speak here, and its value, both in units of the table's threshold; NaN where it has no say.
+    suspected; it outweighs how plainly the scene seems to have changed. levels: 2 × checks, the highest threshold at
+    which each would have begun to speak here, and its value, both in units of the table's threshold; NaN where it has
+    no say.
     """
 
     statistics: Mapping[str, float] = field(default_factory=dict)
     suspicions: tuple[Suspicion, ...] = ()
     nearest: Suspicion | None = None
     hint: Suspicion | None = None
-    broken: bool = False
     levels: NDArray[np.float32] = field(default_factory=lambda: NO_LEVELS, compare=False, repr=False)
 
     @property

@@ -35,7 +35,8 @@ class Coding:
         base = time_base or stream.time_base
         if base is None:
             raise ValueError("its packets have no time stamps")
-        self.time_base: Fraction = base
+        # PyAV 19 has a rational of its own.
+        self.time_base = Fraction(base.numerator, base.denominator)
         # The parameters of an input stream go with its container; those of a file that is never written stay.
         self._holder = av.open(io.BytesIO(), "w", format="matroska")
         self.template = self._holder.add_stream_from_template(stream, opaque=True)

@@ -1,0 +1,106 @@
+"""ONNX Runtime's engine for GPUs, on the processor, which plays the GPU's part; ``test_gpu.py`` runs it on one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.backends import backend_of, library_of
+from engines.backends.onnx_cuda import HOST, PREPARED, SIZES, OnnxCudaEngine, in_sizes
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
+from engines.bundle import open_bundle
+from engines.errors import EngineError
+from engines.frames import Image
+from engines.proof.verify import verify_engine
+from engines.scores import Scores
+
+
+@pytest.fixture(scope="module")
+def engine(small_bundle: Path) -> OnnxCudaEngine:
+    return OnnxCudaEngine(open_bundle(small_bundle).model_path, device=HOST)
+
+
+def pictures(count: int, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (count, 48, 64, 3)).astype(np.uint8)
+
+
+def same(one: Scores, other: Scores) -> None:
+    for field in fields(one):
+        found, wanted = getattr(one, field.name), getattr(other, field.name)
+        np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-6, err_msg=field.name)
+
+
+@pytest.mark.parametrize("most", [PREPARED, SIZES[-1]])
+def test_batches_have_few_sizes_and_hold_every_frame_once_in_order(most: int) -> None:
+    for count in range(1, 600):
+        parts = list(in_sizes(count, most))
+        assert [row for rows, size in parts for row in range(count)[rows]] == list(range(count))
+        assert {size for _, size in parts} <= {size for size in SIZES if size <= most}
+        filled = sum(size for _, size in parts) - count
+        # What is computed for nothing: less than the largest live batch, and nothing behind whole ones.
+        assert 0 <= filled < PREPARED
+        assert count not in SIZES or count > most or len(parts) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 16, 17, 70])
+def test_frames_beside_what_fills_a_batch_up_score_as_alone(
+    count: int, engine: OnnxCudaEngine, small_bundle: Path
+) -> None:
+    images = pictures(count, count)
+    wanted = OnnxRuntimeEngine(open_bundle(small_bundle).model_path).score(images)
+    same(engine.score(images), wanted)
+    # What an earlier batch left behind is not seen.
+    engine.score(255 - pictures(16, 99))
+    same(engine.score(images), wanted)
+    late = engine.features(images).late
+    assert len(late) == count
+
+
+def test_scores_are_the_callers_own(engine: OnnxCudaEngine) -> None:
+    first = engine.score(pictures(3))
+    kept = first.latent.copy()
+    engine.score(pictures(3, 1))
+    np.testing.assert_array_equal(first.latent, kept)
+    first.latent[:] = 0.0
+    np.testing.assert_array_equal(engine.score(pictures(3)).latent, kept)
+
+
+def test_it_is_verified_like_any_other(engine: OnnxCudaEngine, small_bundle: Path) -> None:
+    assert verify_engine(engine, open_bundle(small_bundle)).failed == ""
+
+
+def test_threads_take_turns(engine: OnnxCudaEngine) -> None:
+    images = pictures(12)
+    wanted = engine.score(images).surprise
+    wrong: list[int] = []
+
+    def score_one(row: int) -> None:
+        for _ in range(30):
+            found = engine.score(images[row : row + 1]).surprise
+            if not np.allclose(found, wanted[row], atol=1e-4):
+                wrong.append(row)
+
+    threads = [threading.Thread(target=score_one, args=(row,)) for row in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_closed_engine_says_so(small_bundle: Path) -> None:
+    engine = OnnxCudaEngine(open_bundle(small_bundle).model_path, device=HOST)
+    engine.close()
+    engine.close()
+    for call in (engine.score, engine.features):
+        with pytest.raises(EngineError, match="onnxruntime-cuda: must be open to score, it was closed"):
+            call(pictures(1))
+
+
+def test_a_build_without_cuda_names_the_extra(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"needs the package onnxruntime-gpu.*sightline\[cuda\]"):
+        library_of(backend_of("onnxruntime-cuda"), tmp_path)
