@@ -17,8 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.footage import Recording, find_drives
+from engines.faults import apply
+from engines.footage import Recording, find_drives, rgb_frame
 from engines.frames import Image
+from engines.health import HealthChecks
+from engines.health.fault import Fault
 from engines.rendered import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,3 +146,24 @@ def test_replay_is_deterministic_and_batch_size_does_not_matter(highway_bundle: 
     assert len(results[0][1]) == len(pictures)
     for _, surprise in results[1:]:
         assert np.abs(surprise - results[0][1]).max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "severity", "told"),
+    [
+        # A box of writing, while the road below it moves.
+        ("highway/southeast_europe_empty.mp4", "test_pattern", 3, Fault.TEST_PATTERN),
+        ("highway/malaysia_expressway.mp4", "test_pattern", 3, Fault.TEST_PATTERN),
+        # The middle of a picture that is dark around it.
+        ("highway/us_interstate_dusk.mp4", "wrong_size", 4, Fault.WRONG_SIZE),
+    ],
+)
+def test_menus_and_crops_are_told_on_training_highways(
+    path: str, mode: str, severity: int, told: Fault
+) -> None:
+    checks, suspects = HealthChecks(), set[Fault | None]()
+    for n, image in enumerate(clip(path, 7.5)):
+        shown = apply(image, mode, severity, 2) if n >= 5 * FPS else image
+        suspects.add(checks.check(rgb_frame(shown, "cam", n, n / FPS, (96, 144))).suspect)
+    assert told in suspects
+    assert Fault.COVERED not in suspects

@@ -27,8 +27,9 @@ LEFT = 0.5
 WORSE = {"flipped": 0.25, "moved": 0.25, "magnified": 0.2, "bent": 0.1}
 """A layout explains a leap when at most this share of what driving leaves unexplained is left, and when frames are
 then hardly less alike than usual; large moves and magnifications are found less exactly."""
-LEAST, PLAIN = 0.7, 0.35
-"""Likeness that is no chance, and what driving may explain of a magnified picture."""
+LEAST, PLAIN, EXACT = 0.7, 0.35, 0.1
+"""Likeness that is no chance, what driving may explain of a magnified picture, and the share of the rest that is left where
+it explains more."""
 TEXTURE, LEAST_OVERLAP = 0.5, 0.4
 LEAST_MOVE, LEAST_ROLL_DEG = 0.035, 3.0
 """Share of the picture's width, or degrees, by which a camera must have moved: a bump is less."""
@@ -116,8 +117,9 @@ class Layout:
             (bent, "bent"),
         )
         found = 1.0 - best <= LEFT * (1.0 - driving) and best >= max(LEAST, link.usual - WORSE[kind])
-        # By so much magnified, hardly anything is where it was.
-        if not found or (kind == "magnified" and driving > PLAIN):
+        # By so much magnified, hardly anything is where it was, unless all that can be seen is in the middle.
+        near = driving > PLAIN and 1.0 - best > EXACT * (1.0 - driving)
+        if not found or (kind == "magnified" and near):
             return False
         # The same again, or its opposite: the picture is as it was before.
         self._kind, self._gain = "" if self._kind else kind, best - driving

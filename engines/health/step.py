@@ -42,7 +42,8 @@ ADDED, MORE, LESS, STRENGTH = 0.8, 1.2, 0.7, 12.0
 Power that structure must have, in grey levels squared: a codec changes as much, but weakly."""
 LID_LEVELS, LIGHT_LEVELS = 20.0, 15.0
 """Grey levels by which the tiles change as a whole under a lid, and rise under a flare."""
-PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.8, 0.05
+PANEL_LEVELS, PANEL_FILLED, PANEL_ALONE, PANEL_LEAST = 12.0, 0.6, 0.7, 0.05
+PANEL_MOST, PANEL_EDGE = 3.0, 0.55
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,8 +212,9 @@ def _evenness(before: Floats, now: Floats) -> float:
 
 def _panel(moved: Floats) -> bool:
     """Whether what changed is a rectangle that touches no border of the picture, and little else."""
-    changed = np.abs(moved) > PANEL_LEVELS
-    (top, bottom), (left, right) = _span(changed.mean(1)), _span(changed.mean(0))
+    much = np.minimum(np.abs(moved), PANEL_MOST * PANEL_LEVELS)
+    changed = much > PANEL_LEVELS
+    (top, bottom), (left, right) = _span(much.mean(1)), _span(much.mean(0))
     inside = top > 0 and left > 0 and bottom < moved.shape[0] and right < moved.shape[1]
     box = changed[top:bottom, left:right]
     alone = float(box.sum()) > PANEL_ALONE * float(changed.sum())
@@ -221,7 +223,7 @@ def _panel(moved: Floats) -> bool:
 
 def _span(profile: Floats) -> tuple[int, int]:
     """Beginning and end of the longest run of what is near its maximum, over gaps as between lines of writing."""
-    near = (profile > 0.4 * profile.max()).astype(np.uint8)[None]
+    near = (profile > PANEL_EDGE * profile.max()).astype(np.uint8)[None]
     closed = cv2.morphologyEx(np.pad(near, ((0, 0), (4, 4))), cv2.MORPH_CLOSE, np.ones((1, 5), np.uint8))
     edges = np.flatnonzero(np.diff(closed[0, 3:-3].astype(np.int8)))
     begins, ends = edges[::2], edges[1::2]
