@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engines.ahead import ahead
 from engines.bundle import Bundle
 from engines.decoding import ON_PROCESSOR, Decoding
 from engines.engine import Engine
@@ -101,7 +102,8 @@ def replay(
     of frames that could not be scored. rules, silent_after_s: as for ``monitor.pipeline.Stream``."""
     recording = Recording(drive, engine.input_size, images_per_second=images_per_second, decoding=decoding)
     stream, unscored = Stream(drive.name, bundle, silent_after_s, rules), Unscored()
-    frames: Iterable[Frame] = _paced(recording) if realtime else recording
+    # The next frames are decoded while these are scored and judged.
+    frames: Iterable[Frame] = _paced(recording) if realtime else ahead(recording, batch)
     for watched in watch(frames, engine, stream, 1 if realtime else batch):
         unscored.note(watched)
         on_frame(watched)

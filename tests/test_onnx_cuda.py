@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from engines.backends import backend_of, library_of
+from engines.backends import backend_of, library_of, onnx_cuda
 from engines.backends.onnx_cuda import HOST, PREPARED, SIZES, OnnxCudaEngine, in_sizes
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
@@ -58,6 +59,31 @@ def test_frames_beside_what_fills_a_batch_up_score_as_alone(
     same(engine.score(images), wanted)
     late = engine.features(images).late
     assert len(late) == count
+
+
+def test_every_session_sees_one_shape_alone(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of shape makes cuDNN plan every convolution anew."""
+    opened: list[Spied] = []
+
+    class Spied:
+        def __init__(self, session: Any) -> None:
+            self.session, self.shapes = session, set[tuple[int, ...]]()
+            opened.append(self)
+
+        def run(self, names: list[str], feed: dict[str, Image]) -> Any:
+            self.shapes |= {value.shape for value in feed.values()}
+            return self.session.run(names, feed)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.session, name)
+
+    real = onnx_cuda.session_of
+    monkeypatch.setattr(onnx_cuda, "session_of", lambda *given: Spied(real(*given)))
+    engine = OnnxCudaEngine(open_bundle(small_bundle).model_path, device=HOST)
+    for count in (1, 3, 16, 2, 9, 70, 1, 300):
+        engine.score(pictures(count))
+        engine.bare(pictures(count))()
+    assert [len(spied.shapes) for spied in opened] == [1] * len(SIZES)
 
 
 def test_scores_are_the_callers_own(engine: OnnxCudaEngine) -> None:
