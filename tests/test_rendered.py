@@ -88,6 +88,14 @@ def test_motion_is_smooth(scene: str) -> None:
     assert max(steps) < 6 * float(np.median(steps)) + 4
 
 
+def test_a_lorry_that_is_passed_leaves_by_the_edge() -> None:
+    """It vanished, all of it, once its near end was behind the camera."""
+    drive = Drive((Segment("highway", 12.0),), 1, (160, 90), 10.0)
+    pictures = [drive.image(n).mean(axis=2) for n in range(80, 105)]
+    sides = [np.abs(b - a)[:, np.r_[:53, 107:160]] > 25 for a, b in itertools.pairwise(pictures)]
+    assert max(float(side[:, half].mean()) for side in sides for half in (slice(53), slice(53, None))) < 0.3
+
+
 def test_scenes_are_not_cut_to_but_come_in_sight_beforehand() -> None:
     script = (Segment("highway", 8.0), Segment("city", 8.0))
     turning, straight = Drive(script, 1, SMALL, 5.0), Drive((Segment("highway", 16.0),), 1, SMALL, 5.0)

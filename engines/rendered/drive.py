@@ -4,6 +4,7 @@ next."""
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import cv2
@@ -181,8 +182,9 @@ class Drive:
                 self._scenes[name] = Highway(rng, at_night(look) if name == "night" else look, camera, fleet)
         return self._scenes[name]
 
-    def _paint(self, canvas: Image, view: View, name: str, beyond_m: float = 0.0) -> None:
-        """Paint a scene, of what stands at a depth only what is farther than ``beyond_m``."""
+    def _paint(self, canvas: Image, view: View, name: str, beyond_m: float = -math.inf) -> None:
+        """Paint a scene, of what stands at a depth only what is farther than ``beyond_m``: a lorry of which the near
+        end is behind the camera is still seen."""
         scene = self._scene(name)
         scene.backdrop(canvas, view)
         scene.rails(canvas, view)
