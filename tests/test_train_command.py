@@ -113,6 +113,14 @@ def test_one_folder_of_single_pictures_gives_a_bundle_that_says_what_it_cannot_p
     np.testing.assert_allclose(scores.surprise, scores.reconstruction, rtol=1e-5)
 
 
+def test_what_the_encoder_did_not_see_nobody_looks_at(bottle: Path, tmp_path: Path) -> None:
+    options = (*SMALL, *SINGLE, "--density", "direct", "--ignore", "0,0.75,1,1", "--ignore", "0,0,0.1,0.1")
+    command("--normal", bottle, *options, "--out", tmp_path / "b")
+    assert open_bundle(tmp_path / "b").ignored.shapes == ((0.0, 0.75, 1.0, 1.0), (0.0, 0.0, 0.1, 0.1))
+    with pytest.raises(ConfigError, match=r"data.ignore\[0\]: must"):
+        command("--normal", bottle, *SMALL, "--set", "data.ignore=[[0.5,0.5]]", "--out", tmp_path / "c")
+
+
 def test_fewer_frames_than_dimensions_give_as_many_as_they_span(
     squeezenet: Path, bottle: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from engines.errors import InputError
 from engines.footage import Drive
 from engines.frames import Image
+from engines.regions import parse_regions
 from engines.rendered import write_video
 from training.train.augment import (
     Augmentation,
@@ -42,7 +43,7 @@ def stills(folder: Path, pictures: list[Image] | int) -> Path:
     return folder
 
 
-def read(sources: Sources, limit: int = 2**30, **options: float) -> Frames:
+def read(sources: Sources, limit: int = 2**30, **options: object) -> Frames:
     frames = Frames(SIZE, 0.0, limit, **options)  # type: ignore[arg-type]
     frames.read(sources.normal, "reading")
     return frames
@@ -63,6 +64,28 @@ def test_videos_and_folders_are_drives_of_their_own(tmp_path: Path) -> None:
     assert {name: len(list(rows)) for name, rows in by_drive(frames.in_order())} == {"a": 5, "b": 4, "c": 3}
     assert len(frames) == 12
     assert all(image.shape == (*SIZE, 3) for clip in frames.clips for image in clip.images or ())
+
+
+@pytest.mark.parametrize("limit", [2**30, 0], ids=["kept", "decoded anew"])
+def test_what_is_ignored_is_not_learnt_from(limit: int, tmp_path: Path) -> None:
+    below = parse_regions("ignore", [(0.0, 0.5, 1.0, 1.0)])
+    one, other = picture(), picture()
+    other[:32] = one[:32]
+    shown = [one, other]
+    seen = [
+        [
+            sample.image
+            for _, sample in read(
+                gather([stills(tmp_path / f"{n}", [image])]), limit, ignored=below
+            ).in_order()
+        ]
+        for n, image in enumerate(shown)
+    ]
+    assert not np.array_equal(one, other)
+    np.testing.assert_array_equal(seen[0][0], seen[1][0])
+    np.testing.assert_array_equal(
+        seen[0][0][:12], next(read(gather([tmp_path / "0"])).in_order())[1].image[:12]
+    )
 
 
 def test_the_layout_of_mvtec_stands_for_its_good_training_pictures(tmp_path: Path) -> None:

@@ -534,8 +534,10 @@ def test_an_embedding_becomes_a_bundle(footage: Path, tmp_path: Path) -> None:
     wrap_command(
         path, [footage / "highway.mp4"], tmp_path / "b", [footage / "city.mp4"],
         bgr=False, scale="1/255", mean="0", std="1", kind="embedding", density=DensityKind.GAUSSIAN, rate=5.0,
+        ignore=["0,0.9,1,1"],
     )  # fmt: skip
     bundle = open_bundle(tmp_path / "b")
+    assert bundle.ignored.shapes == ((0.0, 0.9, 1.0, 1.0),)
     assert (bundle.manifest.encoder.name, bundle.manifest.input_size) == ("colours", (H, W))
     assert bundle.manifest.density == "one Gaussian"
     assert bundle.manifest.relative

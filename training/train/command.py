@@ -14,6 +14,7 @@ from engines.bundle import check_target
 from engines.console import console
 from engines.errors import ConfigError
 from engines.graph import LENGTH_KEY
+from engines.regions import regions_from_text
 from training.export import to_onnx
 from training.fit import DensityKind
 from training.models import MODELS, build, kind_of, scored
@@ -51,6 +52,10 @@ def train_command(
     density: Annotated[DensityKind | None, typer.Option(help="What stands on the latent.")] = None,
     budget: Annotated[float | None, typer.Option(help="False alarms per hour to allow.")] = None,
     rate: Annotated[float | None, typer.Option(help="Frames per second to learn from.")] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Region to hide from the encoder and all who watch; as for fit.", metavar="REGION"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any key of the file, as --set model.beta=0.5.")
@@ -68,6 +73,7 @@ def train_command(
     given: dict[str, Any] = {
         "data.normal": _texts(normal), "data.other": _texts(other), "data.manifest": _text(manifest),
         "data.select.label": label, "data.select.split": split, "data.held_out": held_out, "data.rate": rate,
+        "data.ignore": regions_from_text("--ignore", ignore).shapes if ignore else None,
         "model.kind": model, "model.size": _size(size), "model.backbone": backbone,
         "model.layers": layers.split(",") if layers else None, "model.weights": weights,
         "model.normalisation": normalisation, "optimisation.epochs": epochs, "optimisation.batch": batch,
@@ -103,6 +109,7 @@ def make_bundle(config: Config, out: Path, *, resume: bool = False) -> None:
         images_per_second=config.data.images_per_second,
         seen=seen,
         notes=notes,
+        ignored=config.data.ignored,
     )
     bundle, _ = teach(out, (kind, encoder, None), sources.normal, sources.other, lesson)
     say = console()

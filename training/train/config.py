@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from engines.errors import ConfigError, did_you_mean
 from engines.footage import IMAGES_PER_SECOND
+from engines.regions import Regions, parse_regions
 from training.fit import DIMENSIONS, DensityKind
 from training.models import MODELS, ModelOptions, VaeOptions
 from training.train.augment import Augmentation, Harmony
@@ -26,7 +27,8 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """normal, other: PATHs as for ``sightline fit``. manifest: a CSV instead of ``normal``, of which ``select`` says the
     rows. rate: frames per second to learn from. images_per_second: at which folders of images are played,
     for they state no times; single pictures, which nothing follows on, at 1 or so. held_out: share of the drives by whose
-    loss training is judged and stopped. memory_gib: of frames that are kept; what is beyond is decoded anew in every epoch."""
+    loss training is judged and stopped. memory_gib: of frames that are kept; what is beyond is decoded anew in every epoch.
+    ignore: regions that no encoder gets to see, see ``engines.regions``."""
 
     normal: tuple[Path, ...] = ()
     other: tuple[Path, ...] = ()
@@ -36,6 +38,12 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images_per_second: Annotated[float, Meta(ge=0.1, le=1000)] = IMAGES_PER_SECOND
     held_out: Annotated[float, Meta(ge=0, le=0.9)] = 0.2
     memory_gib: Positive = 2.0
+    ignore: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def ignored(self) -> Regions:
+        """``ignore``, checked; ConfigError for what is no region."""
+        return parse_regions("data.ignore", self.ignore)
 
 
 class Optimisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,8 @@ from engines.console import progress
 from engines.errors import InputError
 from engines.footage import IMAGES_PER_SECOND, Drive, Recording, find_drives
 from engines.frames import Image
+from engines.inpainting import Inpainting
+from engines.regions import NOWHERE, Regions
 from training.manifest import Row, read_manifest
 
 BUFFER = 1024
@@ -138,7 +140,7 @@ class Sample:
 @dataclass(slots=True, eq=False)
 class Frames:
     """The frames of drives at a working size (height, width): kept in memory up to ``limit`` bytes, and decoded anew in
-    every epoch beyond. notes: what was damaged, or repeats itself."""
+    every epoch beyond. notes: what was damaged, or repeats itself. ignored: what is hidden in them."""
 
     size: tuple[int, int]
     every_s: float
@@ -146,6 +148,7 @@ class Frames:
     clips: list[Clip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     images_per_second: float = IMAGES_PER_SECOND
+    ignored: Regions = NOWHERE
 
     def read(self, drives: Sequence[Drive], what: str) -> None:
         """Decode ``drives`` once; unreadable ones raise InputError."""
@@ -161,13 +164,13 @@ class Frames:
         recording = self._recording(drive)
         images: list[Image] | None = []
         digests: list[bytes] = []
-        aspect = 1.0
+        aspect, inpainting = 1.0, Inpainting(self.ignored)
         for frame in recording:
-            aspect = frame.luma.shape[1] / frame.luma.shape[0]
-            digests.append(hashlib.blake2b(frame.image.tobytes(), digest_size=12).digest())
+            aspect, image = frame.luma.shape[1] / frame.luma.shape[0], inpainting.image(frame)
+            digests.append(hashlib.blake2b(image.tobytes(), digest_size=12).digest())
             if images is not None:
-                images.append(frame.image)
-                images = None if len(images) * frame.image.nbytes > free else images
+                images.append(image)
+                images = None if len(images) * image.nbytes > free else images
         self.notes += [f"{drive.name}: {note}" for note in recording.notes]
         repeats = len(digests) - len(set(digests))
         if repeats > REPEATED * len(digests):
@@ -242,7 +245,7 @@ class Frames:
         if clip.images is not None:
             yield from clip.images
         else:
-            yield from (f.image for f in self._recording(clip.drive))
+            yield from map(Inpainting(self.ignored).image, self._recording(clip.drive))
 
     def _recording(self, drive: Drive) -> Recording:
         return Recording(drive, self.size, every_s=self.every_s, images_per_second=self.images_per_second)

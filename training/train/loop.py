@@ -123,6 +123,7 @@ def _read(config: Config, sources: Sources, size: tuple[int, int]) -> tuple[Fram
         1.0 / data.rate,
         int(data.memory_gib * 2**30),
         images_per_second=data.images_per_second,
+        ignored=data.ignored,
     )
     frames.read(sources.normal, "reading footage")
     if len(frames) < AT_LEAST:

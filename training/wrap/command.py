@@ -12,6 +12,7 @@ from engines.bundle import check_target
 from engines.console import console
 from engines.footage import find_drives
 from engines.pixels import Layout
+from engines.regions import regions_from_text
 from training.fit import DensityKind
 from training.teach import Lesson, tell
 from training.wrap import Wrapped, teach_wrapped, wrap
@@ -69,6 +70,10 @@ def wrap_command(
         ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames per second to learn from.")] = 10.0,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Region to hide from the network and all who watch; as for fit.", metavar="REGION"),
+    ] = None,
 ) -> None:
     """Make a bundle of any ONNX image network that gives an embedding or an anomaly score.
 
@@ -79,6 +84,7 @@ def wrap_command(
         --output pred_score --as score --higher-is stranger --heat anomaly_map
     """
     check_target(out)
+    ignored = regions_from_text("--ignore", ignore or [])
     said = {
         "layout": layout, "size": size, "order": None if bgr is None else "bgr" if bgr else "rgb", "scale": scale,
         "mean": mean, "std": std, "output": output, "as": kind, "higher-is": higher_is, "heat": heat,
@@ -89,7 +95,7 @@ def wrap_command(
     wrapped = wrap(model, flags, drives)
     say = console()
     say.print(f"[bold]wrapped[/]  {_described(model, wrapped)}")
-    lesson = Lesson(density, budget_per_hour=budget, rate=rate)
+    lesson = Lesson(density, budget_per_hour=budget, rate=rate, ignored=ignored)
     bundle, warnings = teach_wrapped(out, wrapped, drives, beside, lesson)
     tell(say, bundle)
     for warning in warnings:
