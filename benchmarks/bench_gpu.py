@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from engines.engine import Engine, Precision
 from engines.graph import encoder_of
 from engines.machine import identity
 from engines.opening import load
-from engines.proof.bench import flops_per_frame
+from engines.proof.bench import flops_per_frame, measure
 
 BATCHES = (1, 4, 16, 64, 256)
 PRODUCTS = frozenset({"Conv", "MatMul", "Gemm"})
@@ -84,32 +83,24 @@ def table(
     longest: Counter[str] = Counter()
     for batch in batches:
         pictures = np.resize(bundle.probes().frames, (batch, *engine.input_size, 3))
-        call = lambda pictures=pictures: engine.score(pictures)  # noqa: E731
-        median_s, best_s = timed(call, seconds)
+        (speed,) = measure([engine], pictures, seconds)
         longest, count = kernels(engine.bare(pictures))
         arithmetic_s = batch * work.flops / peak
         memory_s = (batch * work.frame_bytes + work.weight_bytes) / copies
-        times = (median_s, best_s, longest.total() / 1e6, arithmetic_s, memory_s)
+        times = (
+            speed.p50_ms / 1e3,
+            batch / speed.best_frames_per_s,
+            longest.total() / 1e6,
+            arithmetic_s,
+            memory_s,
+        )
         score, best, computed, arithmetic, memory = (f"{1e3 * t:.3f}" for t in times)
         rows.add_row(
-            f"{batch}", f"{batch / median_s:.0f}", score, best, computed, f"{count:.0f}", arithmetic, memory
+            f"{batch}", f"{speed.frames_per_s:.0f}", score, best, computed, f"{count:.0f}", arithmetic, memory
         )
     share = ", ".join(f"{us / longest.total():.0%} {name[:60]}" for name, us in longest.most_common(SHOWN))
     rows.caption = f"encoder: {work.flops / 1e9:.3f} GFLOP, {work.frame_bytes / 1e6:.2f} MB a frame. At batch {batches[-1]}: {share}"
     return rows
-
-
-def timed(call: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """The median and the least of what calls take."""
-    for _ in range(5):
-        call()
-    took_s = []
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        began_s = time.perf_counter()
-        call()
-        took_s.append(time.perf_counter() - began_s)
-    return float(np.median(took_s)), min(took_s)
 
 
 def kernels(call: Callable[[], object], calls: int = 10) -> tuple[Counter[str], float]:

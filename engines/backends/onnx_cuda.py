@@ -21,14 +21,13 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from engines.backends.onnx_runtime import guarded, session_of
-from engines.engine import Arrays, Batches, Engine, OutOfMemoryError, Precision, checked
+from engines.backends.onnx_runtime import OnnxEngine, guarded, session_of
+from engines.engine import Arrays, Engine, OutOfMemoryError, Precision, checked
 from engines.errors import EngineError
 from engines.frames import Image, Resident
-from engines.graph import FEATURES, OUTPUTS
 from engines.machine import gpu_name
 from engines.planar import joining
-from engines.scores import Features, Scores
+from engines.scores import Scores
 
 NAME = "onnxruntime-cuda"
 GPU, HOST = "cuda", "cpu"
@@ -41,13 +40,13 @@ PREPARED = 16
 _OPTIONS = {
     # TF32 has ten bits.
     "use_tf32": "0",
-    # By rules. To time all algorithms instead takes two to four times as long, gains nothing that can be measured, and
-    # takes others, of other rounding, each time.
+    # By rules. To time all algorithms instead takes up to twice as long, gains a seventh at 64 frames and nothing at 1, 16 and
+    # 256, and what is fastest, and so the rounding, may be another each time.
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 
 
-class OnnxCudaEngine:
+class OnnxCudaEngine(OnnxEngine):
     """``score(images)`` for any batch size. Calls from several threads take turns.
 
     model: a fused graph, or an encoder (which knows ``features`` alone). device: ``cuda``, or ``cpu``, which plays its part
@@ -60,35 +59,17 @@ class OnnxCudaEngine:
         self._turn = threading.Lock()
         self._model, self._where = model, NAME if isinstance(model, bytes) else model
         self._sessions: dict[int, Any] = {SIZES[0]: _session(model, self._where, device)}
-        session = self._sessions[SIZES[0]]
-        pictures = session.get_inputs()[0]
-        self.input_size: tuple[int, int] = (int(pictures.shape[1]), int(pictures.shape[2]))
-        self._input = pictures.name
-        outputs = {o.name for o in session.get_outputs()}
-        self._scores = [n for n in OUTPUTS if n in outputs]
-        self._features = [n for n in FEATURES if n in outputs]
-        self._batches = Batches()
+        super().__init__(self._sessions[SIZES[0]])
         self._staged: dict[int, Image] = {}
         self._joins: dict[int, Any] = {}
         if device == GPU:
             self._prepare()
 
-    def score(self, images: Image) -> Scores:
-        """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
-        images = checked(images, self.input_size)
-        return Scores(*self._batches.run(lambda part: self._run(self._scores, part), images))
-
-    def features(self, images: Image) -> Features:
-        """Return what the encoder says of the frames, before any density."""
-        images = checked(images, self.input_size)
-        values = self._batches.run(lambda part: self._run(self._features, part), images)
-        return Features(**dict(zip(self._features, values, strict=True)))
-
     def bare(self, images: Image) -> Callable[[], object]:
         """ONNX Runtime's own calls for the scores of ``images``, filled up."""
         names, height_width_3 = self._scores, images.shape[1:]
         calls = [
-            (self._session(size), {self._input: np.resize(images[rows], (size, *height_width_3))})
+            (self._session(size), {self.input: np.resize(images[rows], (size, *height_width_3))})
             for rows, size in in_sizes(len(images))
         ]
         return lambda: [session.run(names, feed) for session, feed in calls]
@@ -129,7 +110,7 @@ class OnnxCudaEngine:
         """Have batches up to PREPARED ready, as far as there is memory."""
         for size in SIZES[: SIZES.index(PREPARED) + 1]:
             try:
-                self._run(self._scores or self._features, np.zeros((size, *self.input_size, 3), np.uint8))
+                self._run(self.outputs, np.zeros((size, *self.input_size, 3), np.uint8))
             except OutOfMemoryError:
                 if size == SIZES[0]:
                     raise
@@ -144,7 +125,7 @@ class OnnxCudaEngine:
             for rows, size in in_sizes(len(pictures), most):
                 part = pictures[rows]
                 if isinstance(part, np.ndarray):
-                    values = self._session(size).run(names, {self._input: self._filled(part, size)})
+                    values = self._session(size).run(names, {self.input: self._filled(part, size)})
                 else:
                     values = self._run_resident(names, part, size)
                 parts.append(tuple(value[: len(part)] for value in values))
@@ -190,7 +171,7 @@ class OnnxCudaEngine:
         join.run_with_iobinding(joined)
         session = self._session(size)
         scoring = session.io_binding()
-        scoring.bind_ortvalue_input(self._input, joined.get_outputs()[0])
+        scoring.bind_ortvalue_input(self.input, joined.get_outputs()[0])
         for name in names:
             scoring.bind_output(name, HOST, 0)
         session.run_with_iobinding(scoring)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +31,36 @@ _SPINS_BRIEFLY = (1, 27)
 _NO_ROOM = ("Failed to allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-class OnnxRuntimeEngine:
+class OnnxEngine(ABC):
+    """What ONNX Runtime's engines have in common: what a session says of its graph, and the calls that follow from it."""
+
+    def __init__(self, session: Any) -> None:
+        pictures = session.get_inputs()[0]
+        self.input = pictures.name
+        self.input_size: tuple[int, int] = (int(pictures.shape[1]), int(pictures.shape[2]))
+        self.outputs = tuple(o.name for o in session.get_outputs())
+        # An encoder alone has none of the scores.
+        self._scores = list(OUTPUTS)
+        self._features = [n for n in FEATURES if n in self.outputs]
+        self._batches = Batches()
+
+    def score(self, images: Image) -> Scores:
+        """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
+        images = checked(images, self.input_size)
+        return Scores(*self._batches.run(lambda part: self._run(self._scores, part), images))
+
+    def features(self, images: Image) -> Features:
+        """Return what the encoder says of the frames, before any density."""
+        images = checked(images, self.input_size)
+        values = self._batches.run(lambda part: self._run(self._features, part), images)
+        return Features(**dict(zip(self._features, values, strict=True)))
+
+    @abstractmethod
+    def _run(self, names: Sequence[str], images: Image) -> Arrays:
+        """The outputs ``names`` of a batch."""
+
+
+class OnnxRuntimeEngine(OnnxEngine):
     """``score(images)`` for any batch size; thread-safe, since a session is.
 
     model: a fused graph, or an encoder (which knows ``features`` alone). threads: how many cores one call may use; 0
@@ -48,24 +78,7 @@ class OnnxRuntimeEngine:
         self.name, self.precision = NAME, precision
         where = NAME if isinstance(model, bytes) else model
         self.session = session_of(model, where, threads, spin_us=spin_us)
-        shape = self.session.get_inputs()[0].shape
-        self.input = self.session.get_inputs()[0].name
-        self.input_size: tuple[int, int] = (int(shape[1]), int(shape[2]))
-        self.outputs = tuple(o.name for o in self.session.get_outputs())
-        self._scores = list(OUTPUTS)
-        self._features = [n for n in FEATURES if n in self.outputs]
-        self._batches = Batches()
-
-    def score(self, images: Image) -> Scores:
-        """Score uint8 N×H×W×3 RGB frames at the input size; other shapes or types raise EngineError."""
-        images = checked(images, self.input_size)
-        return Scores(*self._batches.run(lambda part: self._run(self._scores, part), images))
-
-    def features(self, images: Image) -> Features:
-        """Return what the encoder says of the frames, before any density."""
-        images = checked(images, self.input_size)
-        values = self._batches.run(lambda part: self._run(self._features, part), images)
-        return Features(**dict(zip(self._features, values, strict=True)))
+        super().__init__(self.session)
 
     def bare(self, images: Image) -> Callable[[], object]:
         """ONNX Runtime's own call for the scores of ``images``."""
@@ -76,7 +89,7 @@ class OnnxRuntimeEngine:
         """Let go of the session."""
         self.session = None
 
-    def _run(self, names: list[str], images: Image) -> Arrays:
+    def _run(self, names: Sequence[str], images: Image) -> Arrays:
         if self.session is None:
             raise EngineError(NAME, "must be open to score, it was closed", "open it again")
         return guarded(NAME, lambda: tuple(self.session.run(names, {self.input: images})), len(images))
