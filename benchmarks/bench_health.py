@@ -4,7 +4,8 @@
 
 Without a clip a drive is rendered and encoded. Frames come from the real reader and are held in memory, so that
 decoding is not counted; the time is the thread's own, which a busy machine disturbs less. The target is 2 ms a frame
-at 1920 × 1080."""
+at 1920 × 1080. A picture that is suddenly another one is asked whether it is the old one laid out anew, which takes
+longer: that of a cut back to the first frame is told apart."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def timed(spent: dict[str, float], name: str, work: Callable[..., Any]) -> Calla
 
 
 def cost(frames: list[Frame], apart: bool) -> dict[str, float]:
-    """Milliseconds a frame; by kind of evidence if ``apart``, which costs a little itself."""
+    """Milliseconds a frame, and of a cut; by kind of evidence if ``apart``, which costs a little itself."""
     checks, spent = HealthChecks(), defaultdict[str, float](float)
     look = judge.look
     if apart:
@@ -57,7 +58,10 @@ def cost(frames: list[Frame], apart: bool) -> dict[str, float]:
             check(frame)
     finally:
         judge.look = look
-    return {name: 1e3 * seconds / len(frames) for name, seconds in spent.items()}
+    parts = {name: 1e3 * seconds / len(frames) for name, seconds in spent.items()}
+    begun, last = time.thread_time(), frames[-1]
+    checks.check(replace(frames[0], index=last.index + 1, time_s=last.time_s + 0.1))
+    return {**parts, "cut": 1e3 * (time.thread_time() - begun)}
 
 
 def main() -> int:
@@ -73,28 +77,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         clip = options.clip or Path(folder) / "drive.mp4"
         if options.clip is None:
-            drive = render((Segment("highway", 8.0),), 1, options.size, 10.0)
+            drive = render((Segment("highway", 16.0),), 1, options.size, 10.0)
             write_video(clip, (image for _, _, image in drive), 10.0)
         frames = list(Recording(find_drives([clip])[0], INPUT))
-    # The last rounds are those of a stream that has a past.
-    rounds = [
-        replace(
-            frame, index=n * len(frames) + frame.index, time_s=n * (frames[-1].time_s + 0.1) + frame.time_s
-        )
-        for n in range(2)
-        for frame in frames
-    ]
-    cost(rounds, apart=False)
-    alls = [cost(rounds, apart=False)["all"] for _ in range(options.rounds)]
-    parts = [cost(rounds, apart=True) for _ in range(options.rounds)]
+    cost(frames, apart=False)
+    alls = [cost(frames, apart=False) for _ in range(options.rounds)]
+    parts = [cost(frames, apart=True) for _ in range(options.rounds)]
     height, width = frames[0].luma.shape
-    print(f"{width}x{height}, {len(rounds)} frames, {options.rounds} rounds")
+    print(f"{width}x{height}, {len(frames)} frames, {options.rounds} rounds")
     for name in parts[0]:
-        if name != "all":
+        if name not in ("all", "cut"):
             print(f"{name:<10} {statistics.median(part[name] for part in parts):6.3f} ms a frame")
-    median = statistics.median(alls)
-    print(f"{'all':<10} {median:6.3f} ms a frame, least {min(alls):.3f} (target {TARGET_MS:g})")
-    return 0 if min(alls) <= TARGET_MS else 1
+    median, least = (f(each["all"] for each in alls) for f in (statistics.median, min))
+    print(f"{'all':<10} {median:6.3f} ms a frame, least {least:.3f} (target {TARGET_MS:g})")
+    print(f"{'a cut':<10} {statistics.median(each['cut'] for each in alls):6.3f} ms")
+    return 0 if least <= TARGET_MS else 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -21,6 +20,7 @@ from engines.faults import Timed, inject_timed
 from engines.footage import Drive, Recording, find_drives
 from engines.health import MODES
 from engines.rendered import Segment, render
+from engines.video import write_timed
 from monitor.events import Event, Phase, Verdict
 from monitor.pipeline import SILENT_AFTER_S, Stream, watch
 
@@ -32,6 +32,8 @@ CUT_S, AFTER_CUT_S = 8.0, 6.0
 """Seconds of the drive before a change of scene, and after it."""
 WIDTH_PX, FPS = 640, 15.0
 """Most pixels across and frames a second: faults are made on pictures, which takes time."""
+KEY_EVERY, CRF = 30, 23
+"""Frames from one key frame to the next, and the quality of the encoder."""
 SCENES = tuple(
     Segment(scene, seconds)
     for scene, seconds in (
@@ -123,22 +125,6 @@ def pictures(stretch: Stretch, seconds: float) -> list[Timed]:
     return taken
 
 
-def encode(path: Path, frames: Iterable[Timed]) -> None:
-    """Write frames as H.264 with their own times."""
-    base = Fraction(1, 90_000)
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "23", "preset": "veryfast"})
-        stream.pix_fmt, stream.gop_size = "yuv420p", 30
-        stream.time_base = stream.codec_context.time_base = base
-        for number, (time_s, image) in enumerate(frames):
-            if not number:
-                stream.height, stream.width = image.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = round(time_s / base), base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def damage(path: Path, since_s: float, severity: int, seed: int) -> None:
     """Overwrite bytes in the packets of a file from ``since_s`` on."""
     with av.open(str(path)) as container:
@@ -193,10 +179,10 @@ def try_fault(
     path = folder / "broken.mp4"
     path.unlink(missing_ok=True)
     if mode == PACKETS:
-        encode(path, frames)
+        write_timed(path, frames, KEY_EVERY, CRF)
         damage(path, since_s, severity, seed)
     else:
-        encode(path, inject_timed(frames, mode, since_s, None, severity, seed))
+        write_timed(path, inject_timed(frames, mode, since_s, None, severity, seed), KEY_EVERY, CRF)
     if path.exists():
         (drive,) = find_drives([path])
         said = answers(events_of(drive, bundle, engine, frames[-1].time_s), since_s)
@@ -217,7 +203,12 @@ def watch_clean(drive: Drive, bundle: Bundle, engine: Engine) -> Watched:
 def watch_rendered(seed: int, bundle: Bundle, engine: Engine, folder: Path) -> Watched:
     """Render a clean minute with changes of scene, and watch it."""
     path = folder / f"rendered_{seed}.mp4"
-    encode(path, (Timed(t, image) for _, t, image in render(SCENES, seed, RENDERED_SIZE, RENDERED_FPS)))
+    write_timed(
+        path,
+        ((t, image) for _, t, image in render(SCENES, seed, RENDERED_SIZE, RENDERED_FPS)),
+        KEY_EVERY,
+        CRF,
+    )
     (drive,) = find_drives([path])
     seen = watch_clean(drive, bundle, engine)
     path.unlink()
@@ -229,10 +220,8 @@ def watch_cut(first: Stretch, second: Stretch, bundle: Bundle, engine: Engine, f
     before, after = pictures(first, CUT_S), pictures(second, AFTER_CUT_S)
     size, cut_s = before[0].image.shape[1::-1], before[-1].time_s + 1.0 / FPS
     path = folder / "cut.mp4"
-    encode(
-        path,
-        [*before, *(Timed(cut_s + t.time_s, np.asarray(cv2.resize(t.image, size), np.uint8)) for t in after)],
-    )
+    moved = (Timed(cut_s + t.time_s, np.asarray(cv2.resize(t.image, size), np.uint8)) for t in after)
+    write_timed(path, [*before, *moved], KEY_EVERY, CRF)
     (drive,) = find_drives([path])
     said = answers(events_of(drive, bundle, engine), cut_s)
     return Watched(f"{first.name} to {second.name}", cut_s + after[-1].time_s, said)

@@ -15,6 +15,10 @@ from engines.frames import Image
 FORMATS = {".mp4": ("mp4", 90_000), ".mkv": ("matroska", 1000), ".mov": ("mov", 90_000)}
 """Container by suffix, and the ticks a second in which free times are written: Matroska knows but milliseconds."""
 
+_TREE_ROW = 8 * 16
+"""x264's macroblock tree works on eight macroblocks of 16 pixels at once, and where a row ends within eight it reads memory
+that nobody has written: the same pictures would make another file each time. There it is left out."""
+
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[Image], fps: float, crf: int = 20) -> int:
     """Write H × W × 3 uint8 RGB frames as H.264 (yuv420p, a key frame each second); return how many were
@@ -87,6 +91,8 @@ def _encode(
             height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
             if count == 0:
                 stream.width, stream.height = width, height
+                if width % _TREE_ROW:
+                    stream.codec_context.options = {**stream.codec_context.options, "x264-params": "mbtree=0"}
             elif (stream.width, stream.height) != (width, height):
                 raise InputError(
                     f"frame {count}", f"must be {stream.width}x{stream.height}, is {width}x{height}"

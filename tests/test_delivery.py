@@ -395,9 +395,11 @@ def payload(number: int, sequence: int) -> bytes:
     ],
 )
 def test_where_to_begin(journal: Journal, since: int | None, expected: list[int]) -> None:
-    with Publisher(ANYWHERE, journal) as publisher:
+    with Publisher(ANYWHERE, journal) as publisher, Subscriber(publisher.endpoint) as before:
+        pump_until(before, lambda: before.state is State.CONNECTED)
         for number in range(1, 6):
             publisher.send(alert(number))
+        receive(before, 5)  # what is on its way when somebody comes is still news to them
         with Subscriber(publisher.endpoint, since) as subscriber:
             received = receive(subscriber, max(0, len(expected) - 2))
             pump_until(subscriber, lambda: subscriber.state is State.CONNECTED)

@@ -235,6 +235,16 @@ def test_video_of_odd_size_and_rate(tmp_path: Path) -> None:
         assert len(list(container.decode(stream))) == 5
 
 
+@pytest.mark.parametrize("size", ["320x180", "640x360"])
+def test_the_same_pictures_make_the_same_file_whatever_was_in_memory(tmp_path: Path, size: str) -> None:
+    script = ["-m", "sightline", "render", "--seconds", "2", "--fps", "10", "--size", size]
+    for filled in ("1", "170"):
+        env = {**os.environ, "MALLOC_PERTURB_": filled}
+        out = ["--out", str(tmp_path / f"{filled}.mp4")]
+        subprocess.run([sys.executable, *script, *out], cwd=ROOT, env=env, check=True, capture_output=True)
+    assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "170.mp4").read_bytes()
+
+
 def _failing() -> object:
     yield np.zeros((64, 64, 3), np.uint8)
     raise InputError("camera", "gone")

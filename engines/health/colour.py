@@ -9,6 +9,7 @@ import numpy as np
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
+from engines.health.sight import cut
 from engines.health.view import Floats, View
 
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
@@ -34,7 +35,8 @@ class Colour:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         logs = np.log(view.tiles.reshape(-1, 3) + 6.0)
         balance = np.concatenate([logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]])
-        spread = view.tiles.max(2) - view.tiles.min(2)
+        red, green, blue = view.tiles.reshape(-1, 3).T
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         return {
             "fading": math.log((min(float(view.tiles.mean()), DIM) + 10.0) / (float(spread.mean()) + 2.0)),
             "swapped": self._swap.measure(balance, view, link),
@@ -59,16 +61,14 @@ class Swap:
         last, self._balance = self._balance, balance
         if last is None:
             return 0.0
-        exchanged = np.roll(last, len(last) // 2)
-        plain, left = (float(np.square(balance - b).mean()) for b in (last, exchanged))
+        plain, left = _apart(balance, last), _apart(balance, _exchanged(last))
         if link.goes_on and plain > LEAST_SWAP + SWAP_TIMES * self._usual and left < SWAP_LEFT * plain:
             self._value = 0.0 if self._value else 1.0 - left / plain
             self._before, self._alike = last, 0.0
         elif not self._value:
             self._usual += (1.0 - math.exp(-view.step_s / SWAP_S)) * (plain - self._usual)
         if self._value and self._before is not None:
-            now = np.roll(self._before, len(last) // 2)
-            nearer = np.square(balance - self._before).mean() < np.square(balance - now).mean()
+            nearer = _apart(balance, self._before) < _apart(balance, _exchanged(self._before))
             self._alike += (1.0 - math.exp(-view.step_s / SWAP_S)) * (float(nearer) - self._alike)
             if self._alike > 0.8:
                 self._value = 0.0
@@ -76,6 +76,17 @@ class Swap:
 
     def restart(self) -> None:
         self._value = 0.0
+
+
+def _exchanged(balance: Floats) -> Floats:
+    half = len(balance) // 2
+    return np.concatenate([balance[half:], balance[:half]])
+
+
+def _apart(one: Floats, other: Floats) -> float:
+    """Mean square difference."""
+    change = one - other
+    return float(np.vdot(change, change)) / change.size
 
 
 class Fringe:
@@ -102,7 +113,6 @@ class Fringe:
         down, across = height // chroma[0].shape[0], width // chroma[0].shape[1]
         h, w = side // down, side // across
         tops, lefts = view.sight.corners.T
-        corners = list(zip(tops // down, lefts // across, strict=True))
         light = cv2.resize(view.patches.transpose(1, 2, 0), (w, h), interpolation=cv2.INTER_AREA)
         light = np.asarray(light, np.float32).transpose(2, 0, 1)
         x = (lefts + side / 2 - width / 2).astype(np.float32)
@@ -116,7 +126,7 @@ class Fringe:
         power = float(np.vdot(radial, radial)) + 1.0
         slopes, alike = [], []
         for plane in chroma:
-            patch = np.stack([plane[t : t + h, s : s + w] for t, s in corners]).astype(np.float32)
+            patch = cut(plane, tops // down, lefts // across, h, w).astype(np.float32)
             patch = _beyond(patch[:, 1:-1, 1:-1], inner)
             product = float(np.vdot(patch, radial))
             slopes.append(product / power)

@@ -83,7 +83,11 @@ def _sharpness(patches: Image, levels: NDArray[np.float64]) -> Floats:
 
 
 def _strongest(edges: NDArray[Any]) -> float:
-    counts = np.cumsum(cv2.calcHist([np.abs(edges).astype(np.uint16)], [0], None, [512], [0, 512]))
+    bins, size = 256, cv2.convertScaleAbs(edges)  # 255 and more is one
+    counts = np.cumsum(cv2.calcHist([size], [0], None, [bins], [0, bins]))
+    if counts[-2] < 0.99 * edges.size:
+        bins, size = 512, np.abs(edges).astype(np.uint16)
+        counts = np.cumsum(cv2.calcHist([size], [0], None, [bins], [0, bins]))
     return float(np.searchsorted(counts, 0.99 * edges.size))
 
 

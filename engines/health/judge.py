@@ -206,7 +206,7 @@ class Rules:
 
     def _judged(self, statistics: Mapping[str, float]) -> NDArray[np.float64]:
         raw = np.array([statistics[check.statistic] for check in CHECKS])
-        self.state = np.nan_to_num(raw).astype(np.float32)
+        self.state = np.where(np.isfinite(raw), raw, 0.0).astype(np.float32)
         known = self.past.known
         return np.where(_PAST, np.nan if known is None else raw - known, raw)
 

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 from engines.frames import Image
+from engines.health.lays import Lay, Pair, lays
 from engines.health.past import NOTHING, Past
-from engines.health.scene import Link, likeness, structure
+from engines.health.scene import Link, likeness
 from engines.health.sight import SMALL
 from engines.health.turned import relaid
-from engines.health.view import Floats, View, floats
+from engines.health.view import Floats, View, floats, structure
 
-FLIPS = (-1, 0, 1)
-ROLLS_DEG = tuple(range(-24, 25, 4))
-ZOOMS = tuple(1.06**n for n in range(5, 30))
-BENDS = (-0.3, -0.2, 0.13, 0.2, 0.28, 0.38, 0.5, 0.7, 1.0, 1.4)
-FORWARD = tuple(1.06**n for n in range(5))
-"""Magnifications from one frame to the next that driving alone may give."""
 LEFT = 0.5
 WORSE = {"flipped": 0.25, "moved": 0.25, "magnified": 0.2, "bent": 0.1}
 """A layout explains a leap when at most this share of what driving leaves unexplained is left, and when frames are
@@ -30,9 +22,8 @@ then hardly less alike than usual; large moves and magnifications are found less
 LEAST, PLAIN, EXACT = 0.7, 0.35, 0.1
 """Likeness that is no chance, what driving may explain of a magnified picture, and the share of the rest that is left where
 it explains more."""
-TEXTURE, LEAST_OVERLAP = 0.5, 0.4
-LEAST_MOVE, LEAST_ROLL_DEG = 0.035, 3.0
-"""Share of the picture's width, or degrees, by which a camera must have moved: a bump is less."""
+TEXTURE = 0.5
+"""Share of the structure of the frame before that must be left to be laid out."""
 LAYOUT = (24, 36)
 SETTLE_S, LATELY_S, FITS = (0.6, 1.6), 0.5, 0.1
 SETTLED = {"moved": 0.1, "bent": 0.0}
@@ -45,11 +36,6 @@ RETURN_S, SHAKEN_S = 0.3, 0.6
 KNOWN_S = 5.0
 """How long after a cut the scene is too new for points to be asked: far enough moves of a camera are found in any picture
 that rocks, and what came before was another scene."""
-_MIDDLE = ((SMALL[1] - 1) / 2, (SMALL[0] - 1) / 2)
-
-Lay: TypeAlias = Callable[[Floats], tuple[Floats, Floats]]
-"""Lays a picture out anew; returns it and where it shows something (0 to 1)."""
-
 KINDS = ("flipped", "moved", "magnified", "bent")
 
 
@@ -71,7 +57,7 @@ class Layout:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         before, self._grey = self._grey, view.grey
         luma, self._luma = self._luma, view.frame.luma
-        shape = floats(cv2.resize(structure(view.grey), LAYOUT[::-1], interpolation=cv2.INTER_AREA))
+        shape = floats(cv2.resize(view.structure, LAYOUT[::-1], interpolation=cv2.INTER_AREA))
         self.state = shape.ravel()
         known = self.past.known
         if known is None or before is None or luma is None:
@@ -104,26 +90,20 @@ class Layout:
 
     def _relate(self, before: Floats, now: Floats, link: Link) -> bool:
         """Find how ``before`` must be laid out to look like ``now``; return whether that was found."""
-        target = structure(now)
-        if cv2.norm(target) < TEXTURE * cv2.norm(structure(before)):
+        pair = Pair.of(before, now)
+        if cv2.norm(pair.target) < TEXTURE * cv2.norm(structure(before)):
             return False  # hardly anything is left to be laid out
-        driving = max(_zoomed(before, target, z) for z in FORWARD)
-        moved, move = _best_move(before, now)
-        bent, k1 = max((_bent(before, target, k), k) for k in BENDS)
-        best, kind = max(
-            (max(_zoomed(floats(cv2.flip(before, c)), target, z) for c in FLIPS for z in FORWARD), "flipped"),
-            (moved, "moved"),
-            (max(_zoomed(before, target, z) for z in ZOOMS), "magnified"),
-            (bent, "bent"),
-        )
-        found = 1.0 - best <= LEFT * (1.0 - driving) and best >= max(LEAST, link.usual - WORSE[kind])
+        laid = lays(pair)
+        best, kind = max((alike, kind) for kind, alike in laid.alike.items())
+        left, driving = 1.0 - best, 1.0 - laid.driving
+        found = left <= LEFT * driving and best >= max(LEAST, link.usual - WORSE[kind])
         # By so much magnified, hardly anything is where it was, unless all that can be seen is in the middle.
-        near = driving > PLAIN and 1.0 - best > EXACT * (1.0 - driving)
+        near = laid.driving > PLAIN and left > EXACT * driving
         if not found or (kind == "magnified" and near):
             return False
         # The same again, or its opposite: the picture is as it was before.
-        self._kind, self._gain = "" if self._kind else kind, best - driving
-        self._lay = _bending(k1) if kind == "bent" else _moving(move)
+        self._kind, self._gain = "" if self._kind else kind, best - laid.driving
+        self._lay = laid.lay.get(kind)
         return True
 
     def _settled(self, lay: Lay, known: Floats) -> bool:
@@ -144,73 +124,3 @@ class Layout:
             # Too far for small pictures to follow; so many points agree that time adds nothing.
             self._kind, self._gain, self._lay = kind, share, None
         return bool(kind)
-
-
-def _moving(how: Floats) -> Lay:
-    """To roll and shift, as cv2.warpAffine takes it."""
-
-    def lay(picture: Floats) -> tuple[Floats, Floats]:
-        inside = floats(cv2.warpAffine(np.ones(SMALL, np.float32), how, SMALL[::-1]))
-        return _warped(picture, how) * inside, inside
-
-    return lay
-
-
-def _bending(k1: float) -> Lay:
-    """To bend, away from the corners that stay dark then."""
-    across, down, inside = _bend(k1)
-
-    def lay(picture: Floats) -> tuple[Floats, Floats]:
-        bent = cv2.remap(picture, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return floats(bent) * inside, inside
-
-    return lay
-
-
-def _best_move(before: Floats, now: Floats) -> tuple[float, Floats]:
-    """How alike the frames are once ``before`` is rolled and shifted at its best, where both show something, and how
-    that is (2 × 3, as cv2.warpAffine takes it); 0 for a move that a bump may make."""
-    window = cv2.createHanningWindow(SMALL[::-1], cv2.CV_32F)
-    target = structure(now)
-    best, move = 0.0, floats(np.eye(2, 3))
-    for degrees in ROLLS_DEG:
-        turn = cv2.getRotationMatrix2D(_MIDDLE, degrees, 1.0)
-        turned = structure(_warped(before, turn))
-        (across, down), _ = cv2.phaseCorrelate(turned * window, target * window)
-        turn[:, 2] += np.array([across, down])
-        inside = cv2.warpAffine(np.ones(SMALL, np.float32), turn, SMALL[::-1])
-        far = abs(degrees) > LEAST_ROLL_DEG or math.hypot(across, down) > LEAST_MOVE * SMALL[1]
-        if far and inside.mean() >= LEAST_OVERLAP:
-            alike = likeness(structure(_warped(before, turn)) * inside, target * inside)
-            if alike > best:
-                best, move = alike, floats(turn)
-    return best, move
-
-
-def _zoomed(before: Floats, target: Floats, zoom: float) -> float:
-    return likeness(structure(_warped(before, cv2.getRotationMatrix2D(_MIDDLE, 0.0, zoom))), target)
-
-
-def _warped(picture: Floats, how: np.ndarray) -> Floats:
-    return floats(cv2.warpAffine(picture, how, SMALL[::-1], borderMode=cv2.BORDER_REFLECT_101))
-
-
-def _bent(before: Floats, target: Floats, k1: float) -> float:
-    """How alike the frames are once ``before`` is bent, away from the corners that stay dark then."""
-    across, down, inside = _bend(k1)
-    bent = floats(cv2.remap(before, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    return likeness(structure(bent) * inside, target * inside)
-
-
-@lru_cache(maxsize=len(BENDS))
-def _bend(k1: float) -> tuple[Floats, Floats, Floats]:
-    """Barrel distortion (k1 of the half diagonal; the left and right edges held in place at half their height), as
-    cv2.remap takes it, and where it shows something, less a margin."""
-    y, x = np.indices(SMALL, np.float32)
-    x, y = x - (SMALL[1] - 1) / 2, y - (SMALL[0] - 1) / 2
-    diagonal, edge = float(x[0, 0] ** 2 + y[0, 0] ** 2), float(x[0, 0] ** 2)
-    pull = (1 + k1 * (x * x + y * y) / diagonal) / (1 + k1 * edge / diagonal)
-    across, down = floats(x * pull + (SMALL[1] - 1) / 2), floats(y * pull + (SMALL[0] - 1) / 2)
-    shown = (down >= 0) & (down <= SMALL[0] - 1) & (across >= 0) & (across <= SMALL[1] - 1)
-    inside = cv2.erode(shown.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=1)
-    return across, down, floats(inside)

@@ -54,7 +54,7 @@ class Scene:
         self.past, self.state, self.lasting = Past(), NOTHING, True
 
     def link(self, view: View) -> Link:
-        now = structure(view.grey)
+        now = view.structure
         before, same_size = self._structure, self._shape == view.frame.luma.shape
         self._structure, self._shape = now, view.frame.luma.shape
         if before is None or not same_size:
@@ -87,8 +87,3 @@ def likeness(a: Floats, b: Floats) -> float:
     if min(first, second) < LEAST_STRUCTURE:
         return float(max(first, second) < LEAST_STRUCTURE)
     return float(np.vdot(a, b)) / (first * second)
-
-
-def structure(grey: Floats) -> Floats:
-    """The picture without its finest detail, which moves too much, and without its coarsest, which is light."""
-    return np.asarray(cv2.blur(grey, (5, 5)) - cv2.blur(grey, (29, 29)), np.float32)

@@ -48,9 +48,9 @@ class Sensor:
         self._seen_s[turn], self._turn = view.time_s, (turn + 1) % 3
         if turn < 2:
             self._follow_lines(view, turn, step_s)
+            self._counts[0] = sum(int((np.abs(n) > LINE_LEVELS).sum()) for n in self._lines if n is not None)
         else:
             self._count_marks(view, step_s)
-        self._counts[0] = sum(int((np.abs(n) > LINE_LEVELS).sum()) for n in self._lines if n is not None)
         self.state = self._counts.copy()
         known = self.past.known
         # What is there from the first may be writing on the picture; lines from end to end are not.
@@ -131,10 +131,15 @@ def _unseen(
     return np.asarray(parts[:, reach:-reach] | parts[:, : -2 * reach] | parts[:, 2 * reach :], np.bool_)
 
 
-def _second_least(rows: Floats) -> Floats:
-    """The second smallest of each column; a sort takes ten times as long."""
-    least, second = floats(np.minimum(rows[0], rows[1])), floats(np.maximum(rows[0], rows[1]))
-    for row in rows[2:]:
-        second = floats(np.minimum(second, np.maximum(least, row)))
-        least = floats(np.minimum(least, row))
-    return second
+def _second_least(parts: Floats) -> Floats:
+    """The second smallest over the first axis, of as many as a power of two: by rounds of pairs, since a sort takes six
+    times as long."""
+    half = len(parts) // 2
+    least = floats(np.minimum(parts[:half], parts[half:]))
+    second = floats(np.maximum(parts[:half], parts[half:]))
+    while half > 1:
+        half //= 2
+        between = np.maximum(least[:half], least[half:])
+        second = floats(np.minimum(between, np.minimum(second[:half], second[half:])))
+        least = floats(np.minimum(least[:half], least[half:]))
+    return floats(second[0])

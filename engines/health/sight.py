@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from engines.frames import Image
@@ -36,8 +37,8 @@ class Sight:
 
     def patches(self, luma: Image) -> Image:
         """The patches of a picture: patch × side × side."""
-        side = self.side
-        return np.stack([luma[t : t + side, x : x + side] for t, x in self.corners.tolist()])
+        tops, lefts = self.corners.T
+        return cut(luma, tops, lefts, self.side, self.side)
 
     def small(self, picture: Image) -> Image:
         """The small picture (96 × 144 × 3) with what is beside the ignored regions in their place."""
@@ -47,6 +48,14 @@ class Sight:
         pixels = filled.reshape(-1, 3)
         pixels[self.small_hidden] = pixels[self.small_beside]
         return filled
+
+
+def cut(plane: Image, tops: NDArray[np.int64], lefts: NDArray[np.int64], high: int, wide: int) -> Image:
+    """Rectangles of a plane, all of one size: N × high × wide. Taken out of a view of every one that there is, which is
+    three times as fast as one by one; one that is not there is an IndexError."""
+    height, width = plane.shape
+    every = (height - high + 1, width - wide + 1, high, wide)
+    return np.asarray(as_strided(plane, every, plane.strides * 2)[tops, lefts])
 
 
 @lru_cache(maxsize=32)

@@ -18,7 +18,6 @@ Floats: TypeAlias = NDArray[np.float32]
 
 SKIP, PERIOD_GAIN = 1.6, 0.1
 TILES = (8, 12)
-_NOISE = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +30,7 @@ class View:
     grain: of each patch, in grey levels; contrast is the standard deviation, grain that of the noise, as a mask
     that edges and slopes pass shows it (Immerkær 1996). levels: the share of all their pixels at or below each
     of 256 grey levels. small: uint8, 96 × 144 × 3, RGB, the whole picture; grey:
-    the same, float32. tiles: float32, 8 × 12 × 3, its means.
+    the same, float32; structure: of that. tiles: float32, 8 × 12 × 3, its means.
     """
 
     frame: Frame
@@ -46,6 +45,7 @@ class View:
     levels: NDArray[np.float64]
     small: Image
     grey: Floats
+    structure: Floats
     tiles: Floats
 
     @property
@@ -69,9 +69,10 @@ def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> Vie
     patches = seen.patches(frame.luma)
     flat = patches.reshape(len(patches), -1)
     mean = floats(cv2.reduce(flat, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
-    power = cv2.reduce(flat, 1, cv2.REDUCE_SUM2, dtype=cv2.CV_32F).ravel() / flat.shape[1]
+    values = flat.astype(np.float32)
+    power = np.einsum("ij,ij->i", values, values) / np.float32(flat.shape[1])
     contrast = floats(np.sqrt(np.maximum(power - mean * mean, 0.0)))
-    levels = np.cumsum(cv2.calcHist([flat], [0], None, [256], [0, 256])).astype(np.float64) / patches.size
+    levels = np.cumsum(cv2.calcHist([flat], [0], None, [256], [0, 256]), dtype=np.float64) / patches.size
     small = frame.image
     if small.shape[:2] != SMALL:
         small = np.asarray(cv2.resize(small, SMALL[::-1], interpolation=cv2.INTER_AREA), np.uint8)
@@ -95,6 +96,7 @@ def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> Vie
         levels,
         small,
         grey,
+        structure(grey),
         tiles,
     )
 
@@ -102,6 +104,13 @@ def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> Vie
 def floats(array: object) -> Floats:
     """OpenCV's result as float32."""
     return np.asarray(array, np.float32)
+
+
+def structure(grey: Floats, blurs: tuple[int, int] = (5, 29)) -> Floats:
+    """The picture without its finest detail, which moves too much, and without its coarsest, which is light: less than
+    the one side of a box of pixels, and more than the other."""
+    fine, coarse = blurs
+    return floats(cv2.blur(grey, (fine, fine)) - cv2.blur(grey, (coarse, coarse)))
 
 
 def ranked(values: Floats, share: float) -> float:
@@ -113,6 +122,10 @@ def _grain(patches: Image) -> Floats:
     count, side = patches.shape[:2]
     if side < 3:
         return np.zeros(count, np.float32)
-    fine = np.abs(cv2.filter2D(patches.reshape(-1, side), cv2.CV_16S, _NOISE))
-    rows = cv2.reduce(fine[:, 1:-1], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(count, side)
-    return floats(rows[:, 1:-1].mean(1) * math.sqrt(math.pi / 2) / 6)
+    # The mask of Immerkær is the second difference down, and of that the one across, of rows that lie end to end: what
+    # reaches from one into the next does not count.
+    flat = patches.reshape(count, -1).astype(np.int16)
+    down = flat[:, 2 * side :] + flat[:, : -2 * side] - 2 * flat[:, side:-side]
+    fine = np.abs(down[:, 2:] + down[:, :-2] - 2 * down[:, 1:-1]).astype(np.float32)
+    within = np.arange(fine.shape[1]) % side < side - 2
+    return floats(fine @ floats(within * (math.sqrt(math.pi / 2) / 6 / (side - 2) ** 2)))
