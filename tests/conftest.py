@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import select
 import signal
 import subprocess
@@ -17,6 +18,15 @@ from training.fit_command import fit_command
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 HERE = Path(__file__).parent
+CRASH = HERE.parent / ".pytest_cache" / "crash.txt"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Where the process was when a library ended it goes to a file, which ``make test`` prints at the end: pytest's own
+    report of that is followed by a page of module names."""
+    CRASH.parent.mkdir(exist_ok=True)
+    faulthandler.enable(CRASH.open("w"))
 
 
 class RtspServer:
