@@ -13,7 +13,7 @@ from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import PATCH
-from engines.health.view import Floats, View, ranked
+from engines.health.view import Floats, View, mean_of, ranked, share_of
 
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 DARK = 16.0
@@ -83,11 +83,11 @@ def _steps(patches: Image) -> tuple[Floats, Floats, Floats]:
 
 def _seams(steps: Floats) -> float:
     """Log ratio of the steps on the seams of blocks to those beside them."""
-    return math.log((float(steps[_ON].mean()) + 0.3) / (float(steps[_BESIDE].mean()) + 0.3))
+    return math.log((mean_of(steps[_ON]) + 0.3) / (mean_of(steps[_BESIDE]) + 0.3))
 
 
 def _smeared(across: Floats, along: Floats) -> float:
-    return float(((along < SMEARED * across) & (across > TEXTURE)).mean())
+    return share_of((along < SMEARED * across) & (across > TEXTURE))
 
 
 def _blank(view: View) -> float:

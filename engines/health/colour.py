@@ -10,7 +10,7 @@ import numpy as np
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import cut
-from engines.health.view import Floats, View
+from engines.health.view import Floats, View, mean_of
 
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
 """Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must
@@ -38,7 +38,7 @@ class Colour:
         red, green, blue = view.tiles.reshape(-1, 3).T
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         return {
-            "fading": math.log((min(float(view.tiles.mean()), DIM) + 10.0) / (float(spread.mean()) + 2.0)),
+            "fading": math.log((min(mean_of(view.tiles), DIM) + 10.0) / (mean_of(spread) + 2.0)),
             "swapped": self._swap.measure(balance, view, link),
             "fringe": self._fringe.measure(view),
         }

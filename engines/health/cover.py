@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import PATCH_COLUMNS, PATCH_ROWS
-from engines.health.view import Floats, View, ranked
+from engines.health.view import Floats, View, mean_of, ranked, share_of
 
 COVERED_SHARE = 0.2
 WHOLLY_COVERED, WHITENED_LEVELS = 0.75, 200.0
@@ -46,7 +46,7 @@ class Cover:
         featureless = np.nan
         # Perfectly even is no cover in front of a lens.
         if view.whole_patches and view.contrast.any():
-            featureless = float((view.contrast < FEATURELESS).mean())
+            featureless = share_of(view.contrast < FEATURELESS)
         covered = self._covered(view)
         white = covered >= WHOLLY_COVERED and ranked(view.mean, 0.5) > WHITENED_LEVELS
         return {
@@ -81,9 +81,9 @@ class Cover:
         darker = past[0] - mean > DARKER_LEVELS
         if self._cover is not None:
             # A cover that has been seen stays until half of it is gone, however the scene behind it changes.
-            kept = float((flat & darker)[self._cover].mean())
+            kept = share_of((flat & darker)[self._cover])
             self._cover = self._cover if kept >= 0.5 else None
-            return max(COVERED_SHARE, kept * float(textured.mean())) if kept >= 0.5 else 0.0
+            return max(COVERED_SHARE, kept * share_of(textured)) if kept >= 0.5 else 0.0
         hidden = flat & (self._activity < 0.4 * past[2])
         # Sky and road that come into view are flat and still too, but not darker than what they replace; a
         # cover in front of the lens is, unless it hides nearly everything.
@@ -98,7 +98,7 @@ class Cover:
         rest = textured & ~dark
         leapt = ranked(self._leap[~dark], 0.25) > LEAP  # after a cut, hardly a patch has not
         same = not leapt and ranked(np.abs(past[0] - mean)[rest], 0.5) < REST_LEVELS
-        alive = float(self._activity[rest].mean()) > 0.5 * float(past[2][rest].mean())
+        alive = mean_of(self._activity[rest]) > 0.5 * mean_of(past[2][rest])
         came = bool(dark.any()) and ranked(self._leap[dark], 0.5) > LEAP
         if not (same and alive and came):
             return 0.0
@@ -125,4 +125,4 @@ class Cover:
         gain = np.float32(1.0 - math.exp(-step_s / ACTIVITY_S))
         self._activity = moved if self._activity is None else self._activity + gain * (moved - self._activity)
         self._mean = mean
-        return np.stack([mean, contrast, self._activity])
+        return np.array([mean, contrast, self._activity])

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -59,6 +60,7 @@ _HIDING = np.array(
 _SCALE = np.array(
     [max(check.threshold, check.confirm_s) if check.unit == "s" else check.threshold for check in CHECKS]
 )
+_NO_RISE = np.full(len(CHECKS), -np.inf)
 
 
 class Evidence(Protocol):
@@ -186,7 +188,7 @@ class Rules:
         if not undecided and hinting.any():
             first = int(hinting.argmax())
             hint = _suspicion(self._checks[first], float(values[first]), now)
-        levels = (np.stack([highest, values]) / _SCALE).astype(np.float32)
+        levels = (np.array([highest, values]) / _SCALE).astype(np.float32)
         return Health(dict(statistics), tuple(told.values()), nearest, hint, levels=levels)
 
     def restart(self) -> None:
@@ -200,8 +202,8 @@ class Rules:
             self._rises.append((view.time_s, values - np.fmin(self._values[0], earlier)))
         while self._rises and self._rises[0][0] < view.time_s - SUDDEN_S:
             self._rises.popleft()
-        self._values, self._went_on = np.stack([values, self._values[0]]), link.goes_on
-        greatest = np.fmax.reduce([np.full(len(CHECKS), -np.inf), *(rises for _, rises in self._rises)])
+        self._values, self._went_on = np.array([values, self._values[0]]), link.goes_on
+        greatest = reduce(np.fmax, (rises for _, rises in self._rises), _NO_RISE)
         return np.where(_SUDDEN == 0, np.inf, greatest)
 
     def _judged(self, statistics: Mapping[str, float]) -> NDArray[np.float64]:

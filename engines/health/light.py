@@ -10,7 +10,7 @@ import numpy as np
 
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import Floats, View, ranked
+from engines.health.view import Floats, View, floats, ranked
 
 BLACK_LUMA, WHITE_LUMA = 32, 232
 CLIPPED = 250
@@ -23,6 +23,7 @@ EVEN, REGULAR = 0.6, 3.0
 that the longest has: bridges come as they come."""
 STEADY_S = 1.5
 """A cast is steady: it is none so soon after the light has swung."""
+_THIRDS = np.full(3, 1 / 3, np.float32)
 
 
 class Light:
@@ -52,7 +53,8 @@ class Light:
         if known is not None:
             darker = (known - self.state).reshape(-1, 3)
             # A cast spares a channel.
-            darkness = min(ranked(darker.mean(1), 0.4), SPARED * ranked(darker.min(1), 0.5))
+            least = np.minimum(np.minimum(darker[:, 0], darker[:, 1]), darker[:, 2])
+            darkness = min(ranked(floats(darker @ _THIRDS), 0.4), SPARED * ranked(least, 0.5))
             red, blue = (ranked(darker[:, c] - darker[:, 1], 0.5) for c in (0, 2))
             cast = 0.0 if self._swung(view.time_s) else math.hypot(red, blue)
         self._logs = logs

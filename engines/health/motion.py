@@ -70,7 +70,7 @@ class Shake:
 def _fingerprint(grey: Floats) -> Floats:
     """A small picture without what may come and go in any scene, the light of all or of each row; of length 1."""
     small = floats(cv2.resize(grey, LOOP_SIZE[::-1], interpolation=cv2.INTER_AREA))
-    small = small - small.mean(1, keepdims=True)
+    small = small - cv2.reduce(small, 1, cv2.REDUCE_AVG)
     return floats(small.reshape(1, -1) / (math.sqrt(small.size) + float(cv2.norm(small))))
 
 

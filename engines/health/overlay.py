@@ -11,7 +11,7 @@ from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import SMALL
 from engines.health.step import Now, Step, alike, calm, likeness, step_of, structure, tiled
-from engines.health.view import TILES, Floats, View, floats, ranked
+from engines.health.view import TILES, Floats, View, floats, mean_of, ranked, share_of
 
 FIXED = 0.25
 """Share of what the scene's motion usually takes from structure that it may still take of what is on the glass."""
@@ -67,7 +67,7 @@ class Overlay:
         if usual is not None and earlier.size:
             self._settle(usual)
             # What follows a hole in the stream, or a picture that stood still, is later, and other for that.
-            if not (self._seen or view.skips or float(self._stir.mean()) < ASLEEP):
+            if not (self._seen or view.skips or mean_of(self._stir) < ASLEEP):
                 self._follow(
                     step_of(
                         Now(
@@ -100,7 +100,7 @@ class Overlay:
         if self._step is None or self._settled:
             return
         self._settled = True
-        if float(calm(self.state, usual)[self._step.tiles].mean()) < 0.5:
+        if share_of(calm(self.state, usual)[self._step.tiles]) < 0.5:
             self._drop()
 
     def _follow(self, step: Step | None) -> None:
@@ -118,7 +118,7 @@ class Overlay:
         if came is not None and time_s - came.time_s >= SETTLE_S:
             new = alike(self._trace - came.trace, came.change, came.tiles)
             whole = alike(self._trace, came.trace + came.change, came.tiles)
-            self.hint = float(came.tiles.mean()) if min(new, whole) >= HINT_STAYS else 0.0
+            self.hint = share_of(came.tiles) if min(new, whole) >= HINT_STAYS else 0.0
             self._came = None
 
     def _note_loose(self, time_s: float) -> None:
@@ -153,7 +153,7 @@ class Overlay:
             self._drop()
             return 0.0
         self._seen = True
-        return float(step.tiles.mean())
+        return share_of(step.tiles)
 
     def _dead(self, step: Step, stir: float) -> bool:
         """Whether hardly anything moves under the step."""

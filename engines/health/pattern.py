@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import Floats, View, floats, ranked
+from engines.health.view import Floats, View, floats, mean_of, ranked
 
 BANDS, BAND_PX, STRIPE_ROWS = 4, 48, 180
 """Bands of columns whose stripes must agree, and their width; rows to which they are thinned, at most twice as
@@ -71,7 +71,7 @@ class Pattern:
         bars = between / (within + 3.0)
         if bars:
             before = self._profile
-            if before.shape != profile.shape or np.abs(profile - before).mean() > COLUMN_DRIFT * between:
+            if before.shape != profile.shape or mean_of(np.abs(profile - before)) > COLUMN_DRIFT * between:
                 # What was seen is gone; what is there in its place may be bars.
                 self._profile, bars = profile, 0.0 if self._bars else bars
         self._bars = bars
@@ -166,7 +166,7 @@ def _joined(luma: Image, hidden: NDArray[np.bool_] | None) -> bool:
 
 
 def _apart(a: Floats, b: Floats) -> float:
-    return float(np.abs(a - b).mean())
+    return mean_of(np.abs(a - b))
 
 
 def _cross(rows: Image, below: Image) -> NDArray[np.complex64]:

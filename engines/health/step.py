@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.health.sight import SMALL
-from engines.health.view import TILES, Floats, floats, ranked
+from engines.health.view import TILES, Floats, floats, ranked, share_of
 
 STEP_TIMES, STEP_LEVELS, STEP_SHARE = 3.5, 3.0, 0.08
 """A tile changes in one step when it changes by so many times the usual, and so many grey levels more; a share
@@ -102,7 +102,7 @@ class Step:
 def step_of(now: Now) -> Step | None:
     """Return the step that this frame is, if something over the picture may have made it."""
     stepped = now.state > np.maximum(STEP_TIMES * now.usual, now.usual + STEP_LEVELS)
-    share = float(stepped.mean())
+    share = share_of(stepped)
     tiles = stepped & calm(now.earlier, now.usual)
     if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum():
         return None
@@ -114,7 +114,7 @@ def step_of(now: Now) -> Step | None:
     sizable = share > LARGE_SHARE or pieces >= PIECES
     # After a cut only the car's own bonnet, below, or an empty sky may look the same.
     rest = ~stepped & (tiled(np.abs(now.before)) > 1.0) & (now.state < 2.0 * now.usual + 0.5)
-    beside = float(rest[:-2].mean()) > REST_SHARE * (1.0 - share)
+    beside = share_of(rest[:-2]) > REST_SHARE * (1.0 - share)
     goes_on = _found(now.before, now.fine) >= CARRIED * _found(now.earlier_still, now.before)
     # Glass that bends light all over the picture leaves nothing to be found, but its coarse light.
     uneven = _evenness(floats(now.grey - now.moved), now.grey)

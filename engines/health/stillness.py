@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engines.frames import Image
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
-from engines.health.view import Floats, View, floats, ranked
+from engines.health.view import Floats, View, floats, mean_of, ranked
 
 STILL_LEVELS, BLOCKED_LEVELS, STILL_PATCH = 0.7, 1.0, 4.0
 """Grey levels by which a re-encoded frozen picture may differ from its first frame: in the mean block; in that of a
@@ -100,7 +100,7 @@ class Stillness:
 
     def _note_pace(self, view: View, moved: Floats, usual: Floats | None) -> None:
         """How fast the scene goes by, against what is usual: 1 where that is not known."""
-        pace = 1.0 if usual is None else float(moved.mean() / (usual[1:].mean() + 0.1))
+        pace = 1.0 if usual is None else mean_of(moved) / (mean_of(usual[1:]) + 0.1)
         key, self._key = self._key, view.frame.key
         if view.frame.key and not key and self._paces:
             pace = self._paces[-1][1]  # a key frame touches all there is, even of a picture that stands still
@@ -123,11 +123,11 @@ class Stillness:
         drifted = False
         # A camera that changes its resolution is not frozen.
         if anchor is not None and anchor[1].shape == blocks.shape and quiet and not link.leaps:
-            limit = BLOCKED_LEVELS if self._leapt else _still_levels(float(view.contrast.mean()))
+            limit = BLOCKED_LEVELS if self._leapt else _still_levels(mean_of(view.contrast))
             apart = np.abs(blocks - anchor[1]).mean(1)
-            if float(apart.mean()) <= limit and float(apart.max()) <= STILL_PATCH:
+            if mean_of(apart) <= limit and float(apart.max()) <= STILL_PATCH:
                 return view.time_s - anchor[0]
-            drifted = float(apart.mean()) <= 2.0 * limit and view.time_s - anchor[0] > PACE_S
+            drifted = mean_of(apart) <= 2.0 * limit and view.time_s - anchor[0] > PACE_S
         if not drifted:
             self._leapt = link.leaps
             self._abrupt = self._stops_at_once(view.time_s)

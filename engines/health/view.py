@@ -68,10 +68,10 @@ def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> Vie
     seen = sight(ignored, *frame.luma.shape)
     patches = seen.patches(frame.luma)
     flat = patches.reshape(len(patches), -1)
-    mean = floats(cv2.reduce(flat, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
+    means = floats(cv2.reduce(flat, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)).ravel()
     values = flat.astype(np.float32)
     power = np.einsum("ij,ij->i", values, values) / np.float32(flat.shape[1])
-    contrast = floats(np.sqrt(np.maximum(power - mean * mean, 0.0)))
+    contrast = floats(np.sqrt(np.maximum(power - means * means, 0.0)))
     levels = np.cumsum(cv2.calcHist([flat], [0], None, [256], [0, 256]), dtype=np.float64) / patches.size
     small = frame.image
     if small.shape[:2] != SMALL:
@@ -90,7 +90,7 @@ def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> Vie
         frames,
         period_s,
         patches,
-        mean,
+        means,
         contrast,
         _grain(patches),
         levels,
@@ -111,6 +111,16 @@ def structure(grey: Floats, blurs: tuple[int, int] = (5, 29)) -> Floats:
     the one side of a box of pixels, and more than the other."""
     fine, coarse = blurs
     return floats(cv2.blur(grey, (fine, fine)) - cv2.blur(grey, (coarse, coarse)))
+
+
+def mean_of(values: Floats) -> float:
+    """Mean of all, NaN of none; numpy's own takes three times as long for as few as there are here."""
+    return float(values.sum()) / values.size if values.size else math.nan
+
+
+def share_of(mask: NDArray[np.bool_]) -> float:
+    """Share of what is True, NaN of nothing."""
+    return np.count_nonzero(mask) / mask.size if mask.size else math.nan
 
 
 def ranked(values: Floats, share: float) -> float:
