@@ -181,8 +181,8 @@ def try_fault(
     if mode == PACKETS:
         write_timed(path, frames, KEY_EVERY, CRF)
         damage(path, since_s, severity, seed)
-    else:
-        write_timed(path, inject_timed(frames, mode, since_s, None, severity, seed), KEY_EVERY, CRF)
+    elif broken := list(inject_timed(frames, mode, since_s, None, severity, seed)):
+        write_timed(path, broken, KEY_EVERY, CRF)
     if path.exists():
         (drive,) = find_drives([path])
         said = answers(events_of(drive, bundle, engine, frames[-1].time_s), since_s)
