@@ -182,6 +182,15 @@ CLEAN = {
 }
 
 
+def test_a_picture_that_goes_dark_all_over_bit_by_bit_is_black(camera: Camera, drive: list[Timed]) -> None:
+    # Not a patch is left then by which a cover could be told from nightfall.
+    shares = [(t, min(1.0, (t.time_s - BEFORE_S) / 1.5)) for t in drive if t.time_s >= BEFORE_S]
+    frames = (
+        Timed(t.time_s, np.asarray(t.image * (1.0 - share) + 6.0 * share, np.uint8)) for t, share in shares
+    )
+    assert begun(deepcopy(camera).watch(frames)) == ["black"]
+
+
 @pytest.mark.parametrize("scenes", CLEAN)
 def test_a_clean_drive_is_no_fault(scenes: str) -> None:
     assert begun(Camera().watch(pictures(len(scenes), *CLEAN[scenes], size=(320, 180)))) == []

@@ -124,8 +124,8 @@ def share_of(mask: NDArray[np.bool_]) -> float:
 
 
 def ranked(values: Floats, share: float) -> float:
-    """The value above which ``1 - share`` of the others lie: a quantile without interpolation, far cheaper."""
-    return float(np.sort(values, axis=None)[int(share * (values.size - 1))])
+    """The value above which ``1 - share`` of the others lie, NaN of none: a quantile without interpolation, far cheaper."""
+    return float(np.sort(values, axis=None)[int(share * (values.size - 1))]) if values.size else math.nan
 
 
 def _grain(patches: Image) -> Floats:
