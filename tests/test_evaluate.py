@@ -20,7 +20,7 @@ from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, open_bundle
 from engines.density import Kde, Mixture, Tilted, within_precision
 from engines.errors import CalibrationError, InputError, OutputError, SightlineError
-from engines.footage import Recording, find_drives
+from engines.footage import Recording, find_drives, rgb_frame
 from engines.leave_out import rescored, still_threshold, without
 from engines.rendered import Segment, render, write_video
 from engines.scores import Scores
@@ -28,7 +28,8 @@ from monitor.evaluation.baselines import Baselines
 from monitor.evaluation.cases import Case, checked, from_manifest, from_mvtec, from_paths
 from monitor.evaluation.command import evaluate_command
 from monitor.evaluation.unseen import Unseen
-from monitor.evaluation.watch import Watcher
+from monitor.evaluation.watch import Continuation, Watcher
+from monitor.pipeline import Stream
 from training.fit_command import fit_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -384,6 +385,21 @@ def test_scores_that_are_no_numbers_are_left_out_and_told(
     assert len(outcome.domain) == 63
     assert np.isfinite(outcome.domain).all()
     assert outcome.notes == ("7 frames had no finite score",)
+
+
+def test_what_a_drive_leads_into_goes_on_in_its_time_and_at_its_size(rendered_bundle: Path) -> None:
+    normal = [rgb_frame(np.zeros((90, 160, 3), np.uint8), "highway", n, 0.1 * n, (96, 144)) for n in range(2)]
+    other = rgb_frame(np.full((120, 120, 3), 200, np.uint8), "city", 0, 0.0, (96, 144))
+    (case, *_) = from_paths([rendered_bundle.parent / "drives"], [], stills=False)
+    before = Continuation(case, Stream(case.name, open_bundle(rendered_bundle)), normal[-1], 0.1)
+    frame = before.frame(other)
+    assert frame.time_s == pytest.approx(0.2)
+    assert frame.luma.shape == normal[-1].luma.shape
+    assert frame.chroma is not None
+    assert normal[-1].chroma is not None
+    assert [plane.shape for plane in frame.chroma] == [plane.shape for plane in normal[-1].chroma]
+    assert (frame.luma == other.luma[0, 0]).all()
+    assert frame.image is other.image
 
 
 def test_footage_given_twice_counts_once(footage: Path, tmp_path: Path) -> None:

@@ -210,7 +210,16 @@ def _events(result: Evaluation, outcomes: Sequence[Outcome]) -> str:
         if recall.count
     ]
     table = _table(
-        ("streams", "with a left-domain event", "share", "95 % interval", "median delay", "95 % delay"), rows
+        (
+            "streams",
+            "with a left-domain event",
+            "share",
+            "95 % interval",
+            "median delay",
+            "95 % delay",
+            "told as cant_tell",
+        ),
+        rows,
     )
     told = (
         "Drives are spliced behind normal ones as though the camera had gone from one scene to the next. The control tells "
@@ -228,6 +237,7 @@ def _recall(recall: Recall) -> tuple[str, ...]:
         "" if recall.interval is None else f"{recall.interval[0]:.0%} to {recall.interval[1]:.0%}",
         "" if recall.delay_p50_s is None else f"{recall.delay_p50_s:.1f} s",
         "" if recall.delay_p95_s is None else f"{recall.delay_p95_s:.1f} s",
+        str(recall.cant_tell),
     )
 
 

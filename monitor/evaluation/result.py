@@ -78,7 +78,8 @@ class DriveResult(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True):
-    """Events that had to come. count: how many were expected; faults: how many were told as a camera fault first."""
+    """Events that had to come. count: how many were expected; faults: how many were told as a camera fault first;
+    cant_tell: how many were not found, but told as something that may be either."""
 
     count: int
     found: int
@@ -87,6 +88,7 @@ class Recall(msgspec.Struct, frozen=True):
     delay_p50_s: float | None
     delay_p95_s: float | None
     faults: int
+    cant_tell: int
 
 
 class Events(msgspec.Struct, frozen=True):

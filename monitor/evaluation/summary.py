@@ -218,21 +218,26 @@ def _recall(splices: Sequence[Splice]) -> Recall:
     delays = [s.detected_s for s in splices if s.detected_s is not None]
     groups = [s.after.group for s in splices]
     found = [s.detected_s is not None for s in splices]
-    return _recalled(found, groups, delays, sum(bool(s.fault) for s in splices))
+    unsure = [s.detected_s is None and s.instead == Verdict.CANT_TELL for s in splices]
+    faults = [s.instead not in ("", Verdict.CANT_TELL) for s in splices]
+    return _recalled(found, groups, delays, sum(faults), sum(unsure))
 
 
 def _alone(outcomes: Sequence[Outcome]) -> Recall:
     firsts = [next((e.detected_s for e in o.events if e.kind == Verdict.LEFT_DOMAIN), None) for o in outcomes]
-    faults = sum(any(e.kind == Verdict.CAMERA_FAULT for e in o.events) for o in outcomes)
+    kinds = [{e.kind for e in o.events} for o in outcomes]
     return _recalled(
         [f is not None for f in firsts],
         [o.case.group for o in outcomes],
         [f for f in firsts if f is not None],
-        faults,
+        sum(Verdict.CAMERA_FAULT in told for told in kinds),
+        sum(Verdict.CANT_TELL in told and Verdict.LEFT_DOMAIN not in told for told in kinds),
     )
 
 
-def _recalled(found: Sequence[bool], groups: Sequence[str], delays: Sequence[float], faults: int) -> Recall:
+def _recalled(
+    found: Sequence[bool], groups: Sequence[str], delays: Sequence[float], faults: int, cant_tell: int
+) -> Recall:
     return Recall(
         count=len(found),
         found=sum(found),
@@ -241,6 +246,7 @@ def _recalled(found: Sequence[bool], groups: Sequence[str], delays: Sequence[flo
         delay_p50_s=quantile(list(delays), 0.5),
         delay_p95_s=quantile(list(delays), 0.95),
         faults=faults,
+        cant_tell=cant_tell,
     )
 
 

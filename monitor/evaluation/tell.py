@@ -132,6 +132,8 @@ def recall_words(recall: Recall) -> str:
         text += f" ({recall.recall:.0%}{_bracket(recall.interval)})"
     if recall.delay_p50_s is not None and recall.delay_p95_s is not None:
         text += f", after {recall.delay_p50_s:.1f} s (median), {recall.delay_p95_s:.1f} s (95 %)"
+    if recall.cant_tell:
+        text += f"; {recall.cant_tell} more told as cant_tell"
     if recall.faults:
         text += f"; {recall.faults} with a camera fault"
     return text

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import cv2
 import numpy as np
 
 from engines.bundle import Bundle
@@ -44,24 +45,33 @@ WORST = 3
 @dataclass(frozen=True, slots=True)
 class Splice:
     """One drive behind another. detected_s: media seconds from the splice to the first domain event that was
-    believed, None if there was none in the ``watched_s`` seconds that followed; fault: the mode of a camera
-    fault that was believed before it, else empty."""
+    believed, None if there was none in the ``watched_s`` seconds that followed; instead: what was said before it, or
+    for want of it: the mode of a camera fault, ``cant_tell``, or nothing."""
 
     before: Case
     after: Case
     watched_s: float
     detected_s: float | None
-    fault: str
+    instead: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Continuation:
-    """The stream of a normal drive at its end, where nothing speaks for an event; frames go on ``step_s`` after ``end_s``."""
+    """The stream of a normal drive at its end, where nothing speaks for an event; frames go on ``step_s`` after ``last``,
+    at the size of that: a camera does not change it on its way from one scene to another."""
 
     case: Case
     stream: Stream
-    end_s: float
+    last: Frame
     step_s: float
+
+    def frame(self, frame: Frame) -> Frame:
+        """``frame`` of another drive as one of this stream."""
+        luma, chroma = _sized(frame.luma, self.last.luma), frame.chroma
+        if chroma is not None and self.last.chroma is not None:
+            chroma = _sized(chroma[0], self.last.chroma[0]), _sized(chroma[1], self.last.chroma[1])
+        time_s = self.last.time_s + self.step_s + frame.time_s
+        return replace(frame, time_s=time_s, luma=luma, chroma=chroma)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,27 +106,27 @@ class _Spliced:
     left_out: LeftOut
     watched_s: float = 0.0
     detected_s: float | None = None
-    fault: str = ""
+    instead: str = ""
 
     @property
     def over(self) -> bool:
         return self.detected_s is not None or self.watched_s >= SPLICE_S
 
     def judge(self, frames: Sequence[Frame], scores: Scores) -> None:
-        splice_s = self.before.end_s + self.before.step_s
+        splice_s = self.before.last.time_s + self.before.step_s
         for row, frame in enumerate(frames):
             if self.over:
                 return
             self.watched_s = frame.time_s
-            judged = self.stream.judge(replace(frame, time_s=frame.time_s + splice_s), scores, row).judged
+            judged = self.stream.judge(self.before.frame(frame), scores, row).judged
             for event in judged.events:
                 if event.phase == Phase.START and event.kind == Verdict.LEFT_DOMAIN:
                     self.detected_s = event.detected_s - splice_s
-                elif event.phase == Phase.START and not self.fault:
-                    self.fault = event.mode
+                elif event.phase == Phase.START and not self.instead:
+                    self.instead = event.mode or event.kind
 
     def result(self) -> Splice:
-        return Splice(self.before.case, self.after, self.watched_s, self.detected_s, self.fault)
+        return Splice(self.before.case, self.after, self.watched_s, self.detected_s, self.instead)
 
 
 @dataclass(slots=True, eq=False)
@@ -237,14 +247,14 @@ class Watcher:
             drive.take(frames, images, self._engine.score(images))
             advance(len(frames))
         if case.ordered and not case.anomalous:
-            self._keep(case, drive.stream, drive.end_s, drive.step_s)
+            self._keep(case, drive.stream, frames[-1], drive.step_s)
         return drive.outcome(recording.notes)
 
-    def _keep(self, case: Case, stream: Stream, end_s: float, step_s: float) -> None:
+    def _keep(self, case: Case, stream: Stream, last: Frame, step_s: float) -> None:
         """Keep the stream's state to splice behind, unless it is too short, or ends in an event or on the way to
         one: nothing new could begin there."""
-        if end_s >= PAST_S and stream.detector.quiet:
-            self._continuations.append(Continuation(case, deepcopy(stream), end_s, step_s))
+        if last.time_s >= PAST_S and stream.detector.quiet:
+            self._continuations.append(Continuation(case, deepcopy(stream), last, step_s))
 
     def _splices(self, case: Case) -> list[_Spliced]:
         """Begin up to PREDECESSORS splices: drives of the same dataset first, then others in turn."""
@@ -263,6 +273,12 @@ def _threshold(bundle: Bundle, ordered: bool) -> float:
     """Of the domain channel; for single pictures, which nothing smooths, of single taught pictures."""
     still = None if ordered else still_threshold(bundle.density)
     return bundle.calibration.channel("domain").threshold if still is None else still
+
+
+def _sized(plane: Image, like: Image) -> Image:
+    return np.asarray(
+        cv2.resize(np.ascontiguousarray(plane), like.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8
+    )
 
 
 def _batches(recording: Recording) -> Iterator[list[Frame]]:
