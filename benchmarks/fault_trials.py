@@ -91,6 +91,11 @@ class Trial:
         return self.since_s == 0.0
 
     @property
+    def noticed(self) -> bool:
+        """Whether the camera was blamed, whatever for."""
+        return any(a.camera for a in self.answers)
+
+    @property
     def delay_s(self) -> float | None:
         """Until a right mode was told; None if none was."""
         right = (a.at_s - self.since_s for a in self.answers if a.mode in TOLD[self.mode])

@@ -215,7 +215,7 @@ def at_once(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def summary(trials: Sequence[Trial]) -> list[str]:
-    """Recall over the modes that are told at once, over those apart, and over all."""
+    """Recall over the modes that are told at once, over those apart, and over all: of faults, and of the right mode."""
     apart = {mode.name for mode in MODES if mode.how == "apart"} | {PACKETS}
     chosen = {
         "modes told apart at once": at_once(trials),
@@ -224,8 +224,11 @@ def summary(trials: Sequence[Trial]) -> list[str]:
     }
     lines = []
     for title, those in chosen.items():
-        right = sum(t.delay_s is not None for t in those)
-        lines.append(f"- {title}: {right} of {len(those)} told right, recall {right / len(those):.3f}")
+        noticed, right = sum(t.noticed for t in those), sum(t.delay_s is not None for t in those)
+        lines.append(
+            f"- {title}: {noticed} of {len(those)} told as a fault of the camera, recall {noticed / len(those):.3f}; "
+            f"{right} as what they are, {right / len(those):.3f}"
+        )
     return lines
 
 
