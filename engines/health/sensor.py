@@ -37,12 +37,16 @@ class Sensor:
         self.every, self.lasting = 1, False
         self._turn = 0
         self._seen_s = np.full(3, -math.inf)
+        self._shape: tuple[int, ...] = ()
         self._lines: list[Floats | None] = [None, None]
         self._dots: Floats | None = None
         self._looks = 0
         self._counts = np.zeros(3, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
+        if view.frame.luma.shape != self._shape:
+            # Other columns, rows and pixels: what was seen of the old ones is of no use.
+            self._shape, self._lines, self._dots = view.frame.luma.shape, [None, None], None
         turn = self._turn
         step_s = min(view.time_s - self._seen_s[turn], 1.0)
         self._seen_s[turn], self._turn = view.time_s, (turn + 1) % 3
@@ -62,7 +66,7 @@ class Sensor:
 
     def _follow_lines(self, view: View, axis: int, step_s: float) -> None:
         now, before = _lines(view.frame.luma, axis, view.sight.hidden), self._lines[axis]
-        if before is None or before.shape != now.shape:
+        if before is None:
             self._lines[axis] = now
         else:
             self._lines[axis] = before + np.float32(1.0 - math.exp(-step_s / LINE_S)) * (now - before)
@@ -75,7 +79,7 @@ class Sensor:
         now = cv2.threshold(apart, DOT_LEVELS, 1, cv2.THRESH_BINARY)[1]
         if hidden is not None:
             now[hidden[::stride, ::stride]] = 0
-        if self._dots is None or self._dots.shape != now.shape:
+        if self._dots is None:
             self._dots, self._looks = np.zeros(now.shape, np.float32), 0
         # A plain mean at first: what has always been there is known as such from the beginning.
         self._looks += 1
