@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engines.bundle import Bundle
 from engines.decoding import ON_PROCESSOR, Decoding
@@ -25,6 +28,9 @@ from monitor.report.words import label
 from monitor.run_screen import Row
 from monitor.settings import rules
 from monitor.unscored import Unscored
+
+SAID_EVERY_S = 10.0
+"""How often, in media time, it is said that pictures of a camera cannot be judged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +66,8 @@ class Watch:
         self._sight: Sight | None = None
         self.config, self.loaded, self.model = config, loaded, loaded.model
         self.open: Event | None = None
-        self.scored = 0
+        self.scored = self.unjudged = 0
+        self._unjudged_s = -math.inf
         self.notes: tuple[str, ...] = ()
         self.proposal: Proposal | None = None
         self.silent_since_s = 0.0
@@ -112,8 +119,12 @@ class Watch:
         return self._stream.image(frame)
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> tuple[Event, ...]:
-        """Judge a frame that was taken, ``row`` of the scored batch."""
-        watched = self._stream.judge(frame, scores, row)
+        """Judge a frame that was taken, ``row`` of the scored batch. A frame that cannot be judged ends what is open, and
+        the camera is watched anew: an error of ours with one camera must not end the watch over all."""
+        try:
+            watched = self._stream.judge(frame, scores, row)
+        except Exception as error:  # noqa: BLE001 - said in the log, with its place in the code
+            return self._begin_anew(frame, error)
         self.scored += watched.scored
         self._sight = Sight(frame, scores.heat[row], scores.latent[row], self._stream.ignored)
         height, width = frame.luma.shape
@@ -125,6 +136,21 @@ class Watch:
         self._judged = True
         # A picture that was held up on its way may be older than the moment its absence was told.
         return self._follow(_not_before(event, event.detected_s) for event in watched.judged.events)
+
+    def _begin_anew(self, frame: Frame, error: Exception) -> tuple[Event, ...]:
+        ended = self._follow(self._stream.detector.finish())
+        self._stream = self._stream.anew()
+        self._sight, self.proposal, self.notes = None, None, ()
+        self.unjudged += 1
+        if frame.time_s - self._unjudged_s >= SAID_EVERY_S:
+            self._unjudged_s = frame.time_s
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error}"
+            self.notes = (
+                f"the picture at {frame.time_s:.1f} s cannot be judged ({self.unjudged} so far), the camera is watched anew; "
+                f"please report: {what}",
+            )
+        return ended
 
     def listen(self, now_s: float, awake_s: float) -> tuple[Event, ...]:
         """Say so if nothing has come for too long; ``now_s`` and ``awake_s`` on the monotonic clock."""

@@ -90,6 +90,10 @@ class Detector:
         self._last_s = -math.inf
         self._history: deque[tuple[float, Levels]] = deque()
 
+    def succeed(self, before: Detector) -> None:
+        """Number events on behind those of ``before``, which is used no more."""
+        self._number = before._number
+
     @property
     def quiet(self) -> bool:
         """Whether no event is open and nothing speaks for one: what begins from here on is new."""

@@ -84,6 +84,10 @@ class Drift:
         self._told: set[str] = set()
         self._number = 0
 
+    def succeed(self, before: Drift) -> None:
+        """Number proposals on behind those of ``before``, which is used no more."""
+        self._number = before._number
+
     def update(self, time_s: float, levels: Levels, *, quiet: bool) -> Proposal | None:
         """Take one frame, in order; quiet: nothing is open and nothing speaks for an event. At most one proposal a call,
         one a channel until its level has come back."""

@@ -55,7 +55,7 @@ class Stream:
     ) -> None:
         """silent_after_s: a hole in media time longer than this is a want of frames. None: somebody else
         listens for that. rules: of this camera; CalibrationError where the bundle does not support them."""
-        self.name, self._silent_after_s, self._rules = name, silent_after_s, rules
+        self.name, self._bundle, self._silent_after_s, self._rules = name, bundle, silent_after_s, rules
         self._last_s: float | None = None
         self.ignored = ignored = bundle.ignored.joined(rules.ignored)
         self._inpainting = Inpainting(ignored)
@@ -63,6 +63,13 @@ class Stream:
         self._health = HealthChecks(calibration.health, ignored)
         self.detector = Detector(name, calibration, bundle.density.within, in_units)
         self._drift = Drift(name, calibration, in_units)
+
+    def anew(self) -> Stream:
+        """The same stream with nothing learnt of it yet; its events are numbered on."""
+        fresh = Stream(self.name, self._bundle, self._silent_after_s, self._rules)
+        fresh.detector.succeed(self.detector)
+        fresh._drift.succeed(self._drift)
+        return fresh
 
     def image(self, frame: Frame) -> Image:
         """What the engine is to score of ``frame``: all but the ignored regions."""

@@ -25,6 +25,8 @@ import pytest
 
 from engines.backends.scripted import ScriptedEngine
 from engines.bundle import open_bundle
+from engines.frames import Frame
+from engines.health import Health, HealthChecks
 from engines.health.fault import Fault
 from engines.rendered import Segment, render, write_video
 from monitor.alerts import Alert, decode
@@ -415,6 +417,53 @@ def test_a_frame_that_is_gone_when_its_batch_is_due_ends_nothing(rendered_bundle
     daemon._look(queue)
     assert engine.batches == []
     assert shown.said == []
+
+
+def test_an_error_with_one_camera_ends_what_it_had_open_and_disturbs_no_other(
+    rendered_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of ours in the checks of one camera, for a while: it is watched anew, and its events are numbered on."""
+    bundle, arrived, stop, shown = open_bundle(rendered_bundle), threading.Event(), threading.Event(), Shown()
+    engine = ScriptedEngine((96, 144), len(bundle.density.within), lambda frame: 1e6)
+    front, rear = (
+        Watch(
+            CameraConfig(name=name, url="lavfi:testsrc2=size=320x180:rate=10"),
+            Loaded(bundle, engine),
+            arrived,
+        )
+        for name in ("front", "rear")
+    )
+    daemon = DaemonLoop([front, rear], arrived, shown, shown)
+    thread = threading.Thread(target=daemon.run, args=(stop,))
+    check, broken = HealthChecks.check, threading.Event()
+
+    def checked(self: HealthChecks, frame: Frame) -> Health:
+        if broken.is_set() and frame.stream == "front":
+            raise IndexError("index 306 is out of bounds")
+        return check(self, frame)
+
+    monkeypatch.setattr(HealthChecks, "check", checked)
+    thread.start()
+
+    def told(camera: str, phase: Phase) -> list[int]:
+        return [e.number for e in shown.events if (e.stream, e.phase) == (camera, phase)]
+
+    try:
+        until(lambda: told("front", Phase.START) == told("rear", Phase.START) == [1])
+        broken.set()
+        until(lambda: told("front", Phase.END) == [1])
+        until(lambda: front.unjudged > 5)
+        seen = rear.scored
+        until(lambda: rear.scored > seen + 5)
+        broken.clear()
+        until(lambda: told("front", Phase.START) == [1, 2])
+        assert thread.is_alive()
+    finally:
+        stop.set()
+        thread.join(10.0)
+    (said,) = [text for text in shown.said if "cannot be judged" in text]
+    assert said.startswith("front: the picture at ")
+    assert "IndexError at test_run.py:" in said
 
 
 @pytest.mark.parametrize(
