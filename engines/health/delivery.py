@@ -17,6 +17,8 @@ IRREGULAR = 0.4
 """Share of the usual frame period by which the step to a frame may differ from it."""
 STEPS, LATEST = 64, 9
 """Steps of which the median is the usual period: of a while, and of the latest, for a rate may change."""
+STEADY = 1.15
+"""Times the shortest of three steps that the longest of them is at most where frames are regular, at whatever rate."""
 MEMORY_S = 1.5
 REPAIRED_S = 1.0
 
@@ -28,6 +30,7 @@ class Delivery:
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=STEPS)
         self._irregular = self._repaired = 0.0
+        self._before: deque[float] = deque(maxlen=2)
         self.past, self.state = Past(), NOTHING
         self.every, self.lasting = 1, True
 
@@ -37,9 +40,16 @@ class Delivery:
         if view.step_s > 0:
             step_s = view.step_s / view.frames
             if len(self._steps) >= STEPS // 4:
-                periods_s = median(self._steps), median(list(self._steps)[-LATEST:])
-                wrong = max(wrong, float(all(abs(step_s - p) > IRREGULAR * p for p in periods_s)))
+                latest = [*list(self._steps)[-LATEST:], step_s]
+                periods_s = median(self._steps), median(latest[:-1])
+                if all(abs(step_s - p) > IRREGULAR * p for p in periods_s):
+                    if max(latest[-3:]) <= STEADY * min(latest[-3:]):
+                        # Regular at another rate: the two steps before were the first of that.
+                        self._irregular = min(self._irregular, self._before[0])
+                    else:
+                        wrong = 1.0
             self._steps.append(step_s)
+        self._before.append(self._irregular)
         weight = 1.0 - math.exp(-max(view.step_s, 1e-3) / MEMORY_S)
         self._irregular += weight * (wrong - self._irregular)
         self._repaired += (1.0 - math.exp(-max(view.step_s, 1e-3) / REPAIRED_S)) * (
