@@ -154,10 +154,10 @@ def test_damaged_frames_are_told(camera: Camera, drive: list[Timed]) -> None:
 @pytest.mark.parametrize(("before", "after"), [(25.0, 12.5), (25.0, 5.0), (30.0, 2.0), (2.0, 25.0)])
 def test_another_frame_rate_is_no_fault(drive: list[Timed], before: float, after: float) -> None:
     camera, time_s, told = Camera(), 0.0, []
-    for n, timed in enumerate(drive[:60] + drive[:60]):
+    for n, timed in enumerate(drive[:120]):
         told += begun(camera.see(rgb_frame(timed.image, "cam", n, time_s, INPUT)))
         time_s += 1.0 / (before if n < 60 else after)
-    assert "irregular_frames" not in told
+    assert told == []
 
 
 def test_wrong_time_stamps_are_told(camera: Camera, drive: list[Timed]) -> None:
