@@ -211,7 +211,7 @@ def test_damaged_packets_are_passed_over_and_told(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
     data = bytearray(path.read_bytes())
-    for number in (20, 21):
+    for number in (5, 6):
         start, size = packets[number]
         for place in range(start + 60, start + size, 97):
             data[place] ^= 0x5A
@@ -220,4 +220,4 @@ def test_damaged_packets_are_passed_over_and_told(tmp_path: Path) -> None:
     damaged = [frame.index for frame in recording if frame.damaged]
     assert recording.frames >= 38
     assert damaged
-    assert set(damaged) <= set(range(18, 30))
+    assert set(damaged) <= set(range(3, 15))
