@@ -90,11 +90,10 @@ class City:
 
     def items(self, view: View) -> list[Item]:
         """Return houses, parked cars, people, trees, lamps, lights, traffic."""
-        look = self._look
-        found = self._terraces(view) + self._kerbside(view)
-        for lane in self._lanes:
-            found += lane.items(view, look)
-        return found
+        return self._terraces(view) + self._kerbside(view) + self.traffic(view)
+
+    def traffic(self, view: View) -> list[Item]:
+        return [item for lane in self._lanes for item in lane.items(view, self._look)]
 
     def _junction(self, canvas: Image, view: View, z: float) -> None:
         """The side street from ``z`` to ``z`` + its width, and the zebra crossings at both of its edges."""

@@ -146,6 +146,9 @@ class Drive:
         distance = self.distance_m(index)
         wander = 0.16 * np.sin(time_s * 0.31) + 0.10 * np.sin(time_s * 0.83 + 1.0)
         view = View(self._camera, self._path, time_s, distance, float(wander))
+        left, moment = self._left(place, index), view
+        if left is not None:
+            view = moment.without(left[1])
         canvas = np.empty((self._camera.height, self._camera.width, 3), np.uint8)
         turn = next((turn for turn in self._turns if turn[0] > place), None)
         crossing = None if turn is None else self._crossing(turn, place, index, distance)
@@ -153,19 +156,29 @@ class Drive:
             self._paint(canvas, view, here)
         else:
             self._cross(canvas, view, here, *crossing)
+        if left is not None:
+            _draw(canvas, self._scene(left[0]).traffic(moment.only(left[1])))
         return self._lens.expose(canvas, self._seed, index, time_s, distance)
+
+    def _left(self, place: int, index: int) -> tuple[str, float] | None:
+        """The scene that was left last, if it was by a mouth or under a bridge, and when."""
+        turn = next((turn for turn in reversed(self._turns) if turn[0] <= place), None)
+        if turn is None or _fades(turn[1], turn[2]):
+            return None
+        return turn[1], (index - place + turn[0]) / self.fps
 
     def _crossing(
         self, turn: tuple[int, str, str], place: int, index: int, distance: float
-    ) -> tuple[str, str, float] | None:
-        """Return (kind, next scene, depth in metres or share of the fade) where the next scene is in
-        sight."""
+    ) -> tuple[str, str, float, float] | None:
+        """Return (kind, next scene, depth in metres or share of the fade, moment of the crossing) where the next scene is
+        in sight."""
         at, here, there = turn
-        if "tunnel" not in (here, there) and "night" in (here, there):
+        at_s = (index + at - place) / self.fps
+        if _fades(here, there):
             share = 1 - (at - place) / (_FADE_S * self.fps)
-            return ("fade", there, share) if share > 0 else None
+            return ("fade", there, share, at_s) if share > 0 else None
         depth = self.distance_m(index + at - place) - distance
-        return ("way through", there, depth) if depth < _AHEAD_M else None
+        return ("way through", there, depth, at_s) if depth < _AHEAD_M else None
 
     def _scene(self, name: str) -> Scene:
         """Return a scene, made on first use; its randomness depends on the seed and its name alone."""
@@ -190,16 +203,20 @@ class Drive:
         scene.rails(canvas, view)
         _draw(canvas, [item for item in scene.items(view) if item[0] >= beyond_m])
 
-    def _cross(self, canvas: Image, view: View, here: str, kind: str, there: str, amount: float) -> None:
+    def _cross(
+        self, canvas: Image, view: View, here: str, kind: str, there: str, amount: float, at_s: float
+    ) -> None:
         other = np.empty_like(canvas)
         if kind == "fade":
             self._paint(canvas, view, here)
             self._paint(other, view, there)
             cv2.addWeighted(canvas, 1 - amount, other, amount, 0, canvas)
         elif there == "tunnel" or here == "tunnel":
-            self._through_portal(canvas, other, view, here, there, max(amount, NEAR_M))
+            self._through_portal(canvas, other, view.without(at_s), here, there, max(amount, NEAR_M))
+            _draw(canvas, self._scene(here).traffic(view.only(at_s)))
         else:
-            self._under_bridge(canvas, other, view, here, there, amount)
+            self._under_bridge(canvas, other, view.without(at_s), here, there, amount)
+            _draw(canvas, self._scene(here).traffic(view.only(at_s)))
 
     def _under_bridge(
         self, canvas: Image, other: Image, view: View, here: str, there: str, depth: float
@@ -280,6 +297,11 @@ class Drive:
             HIGH_M + 0.5,
             (96, 94, 90),
         )
+
+
+def _fades(here: str, there: str) -> bool:
+    """Whether one scene fades into the other, as dusk does; else the way leads through a mouth or under a bridge."""
+    return "tunnel" not in (here, there) and "night" in (here, there)
 
 
 def _draw(canvas: Image, items: list[Item]) -> None:

@@ -102,9 +102,10 @@ class Highway(Scene):
         for _, z in roadside.places(view.distance_m, 50.0, NEAR_M, 160.0):
             found.append((z, partial(self._marker, view, z)))
         found += self._overhead(view)
-        for lane in self._lanes:
-            found += lane.items(view, self._look, self._halo)
-        return found
+        return found + self.traffic(view)
+
+    def traffic(self, view: View) -> list[Item]:
+        return [item for lane in self._lanes for item in lane.items(view, self._look, self._halo)]
 
     def _marker(self, view: View, z: float, canvas: Image) -> None:
         roadside.marker(canvas, view, self._look, self._right + _SHOULDER_M + 0.7, z)

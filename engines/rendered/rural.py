@@ -72,9 +72,10 @@ class Rural:
                 found.append((z, self._fence(view, z)))
         for _, z in roadside.places(view.distance_m, _POLE_M, NEAR_M, 240.0):
             found.append((z, self._pole(view, z)))
-        for lane in self._lanes:
-            found += lane.items(view, self._look)
-        return found
+        return found + self.traffic(view)
+
+    def traffic(self, view: View) -> list[Item]:
+        return [item for lane in self._lanes for item in lane.items(view, self._look)]
 
     def _green(self, view: View) -> list[Item]:
         found: list[Item] = []

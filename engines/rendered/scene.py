@@ -19,7 +19,11 @@ class Scene(Protocol):
         """Paint every pixel: sky and far land, the ground."""
 
     def items(self, view: View) -> list[Item]:
-        """Return (depth, brush) of each thing that stands at a depth."""
+        """Return (depth, brush) of each thing that stands at a depth, traffic included."""
+        ...
+
+    def traffic(self, view: View) -> list[Item]:
+        """Return the same of the vehicles alone."""
         ...
 
     def rails(self, canvas: Image, view: View) -> None:

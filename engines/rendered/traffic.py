@@ -15,6 +15,9 @@ from engines.rendered.scene import Item
 from engines.rendered.vehicles import BELT, End, Vehicle
 from engines.rendered.view import NEAR_M, View
 
+BESIDE_M, AWAY_M = 12.0, 80.0
+"""How near a vehicle's near end must be to fill much of the picture, and how far one is that is missed by nobody."""
+
 
 def draw_vehicle(
     canvas: Image,
@@ -169,11 +172,25 @@ class Traffic:
 
     def items(self, view: View, look: Look, halo: Image | None = None) -> list[Item]:
         """Return (depth, brush) of each vehicle in sight; with lamps, given a halo."""
+        hidden = frozenset(n for moment_s in view.hidden_s for n in self._beside(moment_s))
+        kept = None if view.kept_s is None else self._beside(view.kept_s)
+        if kept is not None and self._oncoming:
+            return []  # gone in a moment, and there may be a wall between
         return [
             (z, partial(_driven, view, look, halo, vehicle, x, z, braking, oncoming, opacity))
-            for z, x, vehicle, braking, oncoming, opacity in self.at(view.time_s)
+            for n, (z, x, vehicle, braking, oncoming, opacity) in enumerate(self.at(view.time_s))
             if z + vehicle.length > NEAR_M
+            and n not in hidden
+            and (kept is None or (n in kept and z < AWAY_M))
         ]
+
+    def _beside(self, time_s: float) -> frozenset[int]:
+        """Which vehicles filled much of the picture at a time."""
+        return frozenset(
+            n
+            for n, (z, _, vehicle, *_) in enumerate(self.at(time_s))
+            if z < BESIDE_M and z + vehicle.length > NEAR_M
+        )
 
     def at(self, time_s: float) -> list[tuple[float, float, Vehicle, bool, bool, float]]:
         """Return (z, x, vehicle, braking, oncoming, opacity) of each vehicle at a time."""

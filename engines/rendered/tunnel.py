@@ -71,11 +71,11 @@ class Tunnel:
         """The walls are all there is, and they are painted."""
 
     def items(self, view: View) -> list[Item]:
-        """Return the traffic."""
-        found: list[Item] = []
-        for lane in self._lanes:
-            found += lane.items(view, self._look)
-        return found
+        """Return the traffic: there is nothing else."""
+        return self.traffic(view)
+
+    def traffic(self, view: View) -> list[Item]:
+        return [item for lane in self._lanes for item in lane.items(view, self._look)]
 
     def _draw_ceiling(self, above: Image, view: View) -> None:
         camera = self._camera

@@ -6,6 +6,7 @@ along the road. Angles of bends are small, so a bend only shifts what is ahead s
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,18 +72,44 @@ class Path:
 
 class View:
     """One moment of a drive: projects road coordinates to the canvas. time_s and distance_m since the
-    drive's start."""
+    drive's start. hidden_s, kept_s: of the traffic, vehicles that were beside the car at any of those moments are not
+    seen, or those alone that were at that one: see ``without`` and ``only``."""
 
-    __slots__ = ("_bend", "_depths", "camera", "distance_m", "heading", "lateral_m", "time_s")
+    __slots__ = (
+        "_bend",
+        "_depths",
+        "camera",
+        "distance_m",
+        "heading",
+        "hidden_s",
+        "kept_s",
+        "lateral_m",
+        "time_s",
+    )
 
     def __init__(
         self, camera: Camera, path: Path, time_s: float, distance_m: float, lateral_m: float
     ) -> None:
         """``lateral_m``: how far right of the middle of its lane the camera is."""
         self.camera, self.time_s, self.distance_m, self.lateral_m = camera, time_s, distance_m, lateral_m
+        self.hidden_s: tuple[float, ...] = ()
+        self.kept_s: float | None = None
         self.heading = path.heading(distance_m)
         self._depths = np.arange(0, FAR_M * 2.5, _STEP_M)
         self._bend = path.bend(distance_m, self._depths)
+
+    def without(self, *moments_s: float) -> View:
+        """The same without the vehicles that were beside the car at those moments: they are of another scene."""
+        other = copy(self)
+        other.hidden_s = (*self.hidden_s, *moments_s)
+        return other
+
+    def only(self, moment_s: float) -> View:
+        """The same with no vehicle but those that were beside the car at that moment, when it left the scene: they are
+        seen still."""
+        other = copy(self)
+        other.kept_s = moment_s
+        return other
 
     def bends(self, z: NDArray[np.floating]) -> Floats:
         """Return the road's sideways shift at depths ``z``, the camera's own place in its lane taken off."""
