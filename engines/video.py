@@ -16,8 +16,8 @@ FORMATS = {".mp4": ("mp4", 90_000), ".mkv": ("matroska", 1000), ".mov": ("mov", 
 """Container by suffix, and the ticks a second in which free times are written: Matroska knows but milliseconds."""
 
 _TREE_ROW = 8 * 16
-"""x264's macroblock tree works on eight macroblocks of 16 pixels at once, and where a row ends within eight it reads memory
-that nobody has written: the same pictures would make another file each time. There it is left out."""
+"""Where a row is no multiple of eight macroblocks of 16 pixels, x264's macroblock tree reads memory that nobody has written
+(with AVX-512): the same pictures would make another file each time. There it is left out."""
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[Image], fps: float, crf: int = 20) -> int:

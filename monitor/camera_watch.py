@@ -138,7 +138,7 @@ class Watch:
         return self._follow(_not_before(event, event.detected_s) for event in watched.judged.events)
 
     def _begin_anew(self, frame: Frame, error: Exception) -> tuple[Event, ...]:
-        ended = self._follow(self._stream.detector.finish())
+        ended = self.finish()
         self._stream = self._stream.anew()
         self._sight, self.proposal, self.notes = None, None, ()
         self.unjudged += 1

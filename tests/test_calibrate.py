@@ -37,7 +37,7 @@ LEARNT_S, LATER_S = 60.0, 16.0
 
 def another_make(image: Image) -> Image:
     """What a camera of another make sees: heat, and so no colours, and light where the other's picture is dark."""
-    return 255 - apply(image, "monochrome", 3)
+    return 255 - apply(image, "monochrome", 5)
 
 
 def film(scene: str, seconds: float, seed: int = 21) -> list[Image]:
@@ -104,7 +104,7 @@ def test_false_alarms_end_and_the_city_is_still_found(
 ) -> None:
     parent, child, said = moved
     before, after = (watched(bundle, camera / "later.mp4") for bundle in (parent, child))
-    assert sum(a.ended_s - a.detected_s for a in before) > 0.25 * LATER_S
+    assert sum(a.ended_s - a.detected_s for a in before) > 0.5 * LATER_S
     assert after == ()
     found = watched(child, camera / "later.mp4", camera / "city.mp4")
     assert len(found) == 1

@@ -67,8 +67,7 @@ def test_fp16_scores_as_verification_asks(bundle: Bundle) -> None:
     graph = fuse(encoder, bundle.density, np.float32).SerializeToString()
     report = verify_engine(OnnxRuntimeEngine(graph, precision=FP16), bundle)
     alerts = next(c for c in report.checks if c.name == ALERTS)
-    # The bundle's footage is encoded anew for each run, never quite the same: an alert of a clip that is barely strange may
-    # be a matter of a hair, of the strangest one it is none.
+    # An alert of a clip that is barely strange may be a matter of a hair, of the strangest one it is none.
     assert {c.name for c in report.checks if not c.passed} <= {ALERTS}
     assert alerts.found.rpartition(", ")[2] == alerts.limit.rpartition(", ")[2] != ""
     ranks = {c.name: float(c.found) for c in report.checks if c.name.endswith("rank correlation")}

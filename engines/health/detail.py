@@ -12,7 +12,7 @@ from engines.frames import Image
 from engines.health.past import NOTHING, PAST_S, Past
 from engines.health.scene import Link
 from engines.health.sight import PATCH
-from engines.health.view import Floats, View, floats, ranked
+from engines.health.view import Floats, View, counted, floats, ranked
 
 SOFT = -2.5
 """Log sharpness above which no picture is called blurred: a defocused one has no edge steeper than a twelfth of
@@ -83,11 +83,9 @@ def _sharpness(patches: Image, levels: NDArray[np.float64]) -> Floats:
 
 
 def _strongest(edges: NDArray[Any]) -> float:
-    bins, size = 256, cv2.convertScaleAbs(edges)  # 255 and more is one
-    counts = np.cumsum(cv2.calcHist([size], [0], None, [bins], [0, bins]))
+    counts = counted(cv2.convertScaleAbs(edges), 256)  # 255 and more is one
     if counts[-2] < 0.99 * edges.size:
-        bins, size = 512, np.abs(edges).astype(np.uint16)
-        counts = np.cumsum(cv2.calcHist([size], [0], None, [bins], [0, bins]))
+        counts = counted(np.abs(edges).astype(np.uint16), 512)
     return float(np.searchsorted(counts, 0.99 * edges.size))
 
 

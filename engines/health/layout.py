@@ -7,13 +7,12 @@ import math
 import cv2
 import numpy as np
 
-from engines.frames import Image
 from engines.health.lays import Lay, Pair, lays
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link, likeness
 from engines.health.sight import SMALL
 from engines.health.turned import relaid
-from engines.health.view import Floats, View, floats, structure
+from engines.health.view import Floats, View, floats
 
 LEFT = 0.5
 WORSE = {"flipped": 0.25, "moved": 0.25, "magnified": 0.2, "bent": 0.1}
@@ -46,8 +45,7 @@ class Layout:
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
         self.every, self.lasting = 1, False
-        self._grey: Floats | None = None
-        self._luma: Image | None = None
+        self._before: View | None = None
         self._kind, self._gain = "", 0.0
         self._alike, self._limit = 1.0, -1.0
         self._moved_s = self._shaken_s = self._cut_s = -math.inf
@@ -55,18 +53,17 @@ class Layout:
         self._since: Floats = np.zeros(LAYOUT, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
-        before, self._grey = self._grey, view.grey
-        luma, self._luma = self._luma, view.frame.luma
+        before, self._before = self._before, view
         shape = floats(cv2.resize(view.structure, LAYOUT[::-1], interpolation=cv2.INTER_AREA))
         self.state = shape.ravel()
         known = self.past.known
-        if known is None or before is None or luma is None:
+        if known is None or before is None:
             return dict.fromkeys(KINDS, 0.0)
         alike = likeness(known.reshape(LAYOUT), shape)
         was, weight = self._alike, 1.0 - math.exp(-view.step_s / RETURN_S)
         self._alike += weight * (alike - self._alike)
         asked = link.leaps and view.time_s >= self._shaken_s
-        told = asked and (self._relate(before, view.grey, link) or self._relate_points(luma, view, link))
+        told = asked and (self._relate(before, view, link) or self._relate_points(before, view, link))
         if link.broken and not told:
             self._cut_s = view.time_s
         if told:
@@ -88,12 +85,11 @@ class Layout:
     def restart(self) -> None:
         self._kind = ""
 
-    def _relate(self, before: Floats, now: Floats, link: Link) -> bool:
-        """Find how ``before`` must be laid out to look like ``now``; return whether that was found."""
-        pair = Pair.of(before, now)
-        if cv2.norm(pair.target) < TEXTURE * cv2.norm(structure(before)):
+    def _relate(self, before: View, view: View, link: Link) -> bool:
+        """Find how the picture ``before`` must be laid out to look like the one now; return whether that was found."""
+        if cv2.norm(view.structure) < TEXTURE * cv2.norm(before.structure):
             return False  # hardly anything is left to be laid out
-        laid = lays(pair)
+        laid = lays(Pair(before.grey, view.grey, view.structure))
         best, kind = max((alike, kind) for kind, alike in laid.alike.items())
         left, driving = 1.0 - best, 1.0 - laid.driving
         found = left <= LEFT * driving and best >= max(LEAST, link.usual - WORSE[kind])
@@ -114,12 +110,13 @@ class Layout:
         anew, as_it_was = likeness(laid, since * inside), likeness(before * inside, since * inside)
         return anew >= FITS and anew - as_it_was >= SETTLED[self._kind]
 
-    def _relate_points(self, luma: Image, view: View, link: Link) -> bool:
+    def _relate_points(self, before: View, view: View, link: Link) -> bool:
         """The same by points that both frames show, where the scene seems to be another one."""
         known = link.steady and view.time_s - self._cut_s >= KNOWN_S
-        if link.goes_on or self._kind or not known or luma.shape != view.frame.luma.shape:
+        luma, now = before.frame.luma, view.frame.luma
+        if link.goes_on or self._kind or not known or luma.shape != now.shape:
             return False
-        kind, share = relaid(luma, view.frame.luma, view.sight.hidden)
+        kind, share = relaid(luma, now, view.sight.hidden)
         if kind:
             # Too far for small pictures to follow; so many points agree that time adds nothing.
             self._kind, self._gain, self._lay = kind, share, None

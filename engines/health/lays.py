@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from engines.health.scene import likeness
-from engines.health.view import Floats, floats, structure
+from engines.health.view import COARSE, FINE, Floats, floats, structure
 
 FLIPS = (-1, 0, 1)
 ROLLS_DEG = tuple(range(-24, 25, 4))
@@ -34,24 +34,20 @@ Way = TypeVar("Way")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A small picture, and the one after it: float32 grey levels, and the structure of the latter. blurs: sides of the
-    boxes that make structure."""
+    """A small picture, and the one after it: float32 grey levels, and the structure of the latter. blurs: what makes
+    structure."""
 
     before: Floats
     now: Floats
     target: Floats
-    blurs: tuple[int, int] = (5, 29)
-
-    @classmethod
-    def of(cls, before: Floats, now: Floats) -> Pair:
-        return cls(before, now, structure(now))
+    blurs: tuple[int, int] = COARSE
 
     def halved(self) -> Pair:
-        size, blurs = (self.before.shape[1] // 2, self.before.shape[0] // 2), (3, 15)
+        size = self.before.shape[1] // 2, self.before.shape[0] // 2
         before, now = (
             floats(cv2.resize(p, size, interpolation=cv2.INTER_AREA)) for p in (self.before, self.now)
         )
-        return Pair(before, now, structure(now, blurs), blurs)
+        return Pair(before, now, structure(now, FINE), FINE)
 
     def alike(self, laid: Floats, inside: Floats | None = None) -> float:
         """How alike they are once the one before is ``laid`` out so, where it shows something."""

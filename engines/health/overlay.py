@@ -10,8 +10,8 @@ import numpy as np
 from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import SMALL
-from engines.health.step import Now, Step, alike, calm, likeness, step_of, structure, tiled
-from engines.health.view import TILES, Floats, View, floats, mean_of, ranked, share_of
+from engines.health.step import Now, Step, alike, calm, likeness, step_of, tiled
+from engines.health.view import FINE, TILES, Floats, View, floats, mean_of, ranked, share_of, structure
 
 FIXED = 0.25
 """Share of what the scene's motion usually takes from structure that it may still take of what is on the glass."""
@@ -53,7 +53,7 @@ class Overlay:
     def measure(self, view: View, link: Link) -> dict[str, float]:
         tints = view.tiles if self._tiles is None else view.tiles - self._tiles
         self._tiles = view.tiles
-        fine = structure(view.grey)
+        fine = structure(view.grey, FINE)
         grey, before, earlier_still = self._grey, self._fine, self._earlier
         self.hint = 0.0
         self._grey, self._fine, self._earlier = view.grey, fine, before

@@ -165,11 +165,6 @@ def _gained(now: Now) -> bool:
     return most > GAIN and ranked(np.abs(logs - gain).max(1), 0.5) < EVEN_GAIN * most
 
 
-def structure(grey: Floats) -> Floats:
-    """The finer structure of a small picture."""
-    return floats(cv2.blur(grey, (3, 3)) - cv2.blur(grey, (15, 15)))
-
-
 def tiled(picture: Floats) -> Floats:
     """Means of the tiles."""
     return floats(cv2.resize(picture, TILES[::-1], interpolation=cv2.INTER_AREA))

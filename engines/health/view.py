@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ Floats: TypeAlias = NDArray[np.float32]
 
 SKIP, PERIOD_GAIN = 1.6, 0.1
 TILES = (8, 12)
+FINE, COARSE = (3, 15), (5, 29)
+"""Sides of the boxes of pixels that structure is larger, and smaller, than."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +74,7 @@ def look(frame: Frame, before: View | None, ignored: Regions = Regions()) -> Vie
     values = flat.astype(np.float32)
     power = np.einsum("ij,ij->i", values, values) / np.float32(flat.shape[1])
     contrast = floats(np.sqrt(np.maximum(power - means * means, 0.0)))
-    levels = np.cumsum(cv2.calcHist([flat], [0], None, [256], [0, 256]), dtype=np.float64) / patches.size
+    levels = counted(flat, 256) / patches.size
     small = frame.image
     if small.shape[:2] != SMALL:
         small = np.asarray(cv2.resize(small, SMALL[::-1], interpolation=cv2.INTER_AREA), np.uint8)
@@ -106,11 +108,15 @@ def floats(array: object) -> Floats:
     return np.asarray(array, np.float32)
 
 
-def structure(grey: Floats, blurs: tuple[int, int] = (5, 29)) -> Floats:
-    """The picture without its finest detail, which moves too much, and without its coarsest, which is light: less than
-    the one side of a box of pixels, and more than the other."""
-    fine, coarse = blurs
-    return floats(cv2.blur(grey, (fine, fine)) - cv2.blur(grey, (coarse, coarse)))
+def structure(grey: Floats, blurs: tuple[int, int] = COARSE) -> Floats:
+    """The picture without its finest detail, which moves too much, and without its coarsest, which is light."""
+    least, most = blurs
+    return floats(cv2.blur(grey, (least, least)) - cv2.blur(grey, (most, most)))
+
+
+def counted(values: NDArray[Any], bins: int) -> NDArray[np.float64]:
+    """How many of ``values`` (N × M) are 0, at most 1, … at most ``bins`` - 1."""
+    return np.cumsum(cv2.calcHist([values], [0], None, [bins], [0, bins]), dtype=np.float64)
 
 
 def mean_of(values: Floats) -> float:

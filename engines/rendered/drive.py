@@ -169,16 +169,16 @@ class Drive:
 
     def _crossing(
         self, turn: tuple[int, str, str], place: int, index: int, distance: float
-    ) -> tuple[str, str, float, float] | None:
-        """Return (kind, next scene, depth in metres or share of the fade, moment of the crossing) where the next scene is
-        in sight."""
+    ) -> tuple[str, float, float] | None:
+        """Return (next scene, share of the fade or depth in metres, moment of the crossing) where the next scene is in
+        sight."""
         at, here, there = turn
         at_s = (index + at - place) / self.fps
         if _fades(here, there):
             share = 1 - (at - place) / (_FADE_S * self.fps)
-            return ("fade", there, share, at_s) if share > 0 else None
+            return (there, share, at_s) if share > 0 else None
         depth = self.distance_m(index + at - place) - distance
-        return ("way through", there, depth, at_s) if depth < _AHEAD_M else None
+        return (there, depth, at_s) if depth < _AHEAD_M else None
 
     def _scene(self, name: str) -> Scene:
         """Return a scene, made on first use; its randomness depends on the seed and its name alone."""
@@ -203,20 +203,19 @@ class Drive:
         scene.rails(canvas, view)
         _draw(canvas, [item for item in scene.items(view) if item[0] >= beyond_m])
 
-    def _cross(
-        self, canvas: Image, view: View, here: str, kind: str, there: str, amount: float, at_s: float
-    ) -> None:
+    def _cross(self, canvas: Image, view: View, here: str, there: str, amount: float, at_s: float) -> None:
         other = np.empty_like(canvas)
-        if kind == "fade":
+        if _fades(here, there):
             self._paint(canvas, view, here)
             self._paint(other, view, there)
             cv2.addWeighted(canvas, 1 - amount, other, amount, 0, canvas)
-        elif there == "tunnel" or here == "tunnel":
-            self._through_portal(canvas, other, view.without(at_s), here, there, max(amount, NEAR_M))
-            _draw(canvas, self._scene(here).traffic(view.only(at_s)))
+            return
+        rest = view.without(at_s)
+        if "tunnel" in (here, there):
+            self._through_portal(canvas, other, rest, here, there, max(amount, NEAR_M))
         else:
-            self._under_bridge(canvas, other, view.without(at_s), here, there, amount)
-            _draw(canvas, self._scene(here).traffic(view.only(at_s)))
+            self._under_bridge(canvas, other, rest, here, there, amount)
+        _draw(canvas, self._scene(here).traffic(view.only(at_s)))
 
     def _under_bridge(
         self, canvas: Image, other: Image, view: View, here: str, there: str, depth: float

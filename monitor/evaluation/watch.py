@@ -65,13 +65,17 @@ class Continuation:
     last: Frame
     step_s: float
 
+    @property
+    def end_s(self) -> float:
+        """When another drive begins."""
+        return self.last.time_s + self.step_s
+
     def frame(self, frame: Frame) -> Frame:
         """``frame`` of another drive as one of this stream."""
         luma, chroma = _sized(frame.luma, self.last.luma), frame.chroma
         if chroma is not None and self.last.chroma is not None:
             chroma = _sized(chroma[0], self.last.chroma[0]), _sized(chroma[1], self.last.chroma[1])
-        time_s = self.last.time_s + self.step_s + frame.time_s
-        return replace(frame, time_s=time_s, luma=luma, chroma=chroma)
+        return replace(frame, time_s=self.end_s + frame.time_s, luma=luma, chroma=chroma)
 
 
 @dataclass(slots=True, eq=False)
@@ -113,7 +117,6 @@ class _Spliced:
         return self.detected_s is not None or self.watched_s >= SPLICE_S
 
     def judge(self, frames: Sequence[Frame], scores: Scores) -> None:
-        splice_s = self.before.last.time_s + self.before.step_s
         for row, frame in enumerate(frames):
             if self.over:
                 return
@@ -121,7 +124,7 @@ class _Spliced:
             judged = self.stream.judge(self.before.frame(frame), scores, row).judged
             for event in judged.events:
                 if event.phase == Phase.START and event.kind == Verdict.LEFT_DOMAIN:
-                    self.detected_s = event.detected_s - splice_s
+                    self.detected_s = event.detected_s - self.before.end_s
                 elif event.phase == Phase.START and not self.instead:
                     self.instead = event.mode or event.kind
 
