@@ -1,8 +1,9 @@
 """anomalib's DFKDE behind a pipe, for ``bench_anomalib.py``, which starts it with the Python that has anomalib, and the
 number of threads.
 
-One JSON request a line on standard input, one JSON answer a line on standard output: ``{"run": NAME, "batch": N}``
-scores N pictures of 1280×720 and answers ``{"seconds": S, "cpu_seconds": S}``. The first line it writes names what it can run."""
+One JSON request a line on standard input, one JSON answer a line on standard output: ``{"run": NAME, "batch": N,
+"turn_s": S}`` scores N pictures of 1280×720 for S seconds and answers with what once took: ``{"seconds": S,
+"cpu_seconds": S}``. The first line it writes names what it can run."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,9 +26,11 @@ import torch
 from anomalib.deploy import OpenVINOInferencer
 from anomalib.models import Dfkde
 from av.video.reformatter import Interpolation
+from turns import turn
 
 SIZE, DECODED = (256, 256), (720, 1280)
 FEATURES, POINTS = 512, 2000
+BY_OPENCV = ", by OpenCV"
 Run = Callable[[Sequence], object]
 
 
@@ -52,46 +54,40 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             run, source = runs[request["run"]], decoded if request["run"].endswith(", planes") else pictures
-            batch = source[: request["batch"]]
-            began_s, began_cpu_s = time.perf_counter(), time.process_time()
-            run(batch)
-            took = {
-                "seconds": time.perf_counter() - began_s,
-                "cpu_seconds": time.process_time() - began_cpu_s,
-            }
-            print(json.dumps(took), file=answers, flush=True)
+            seconds, cpu_seconds = turn(partial(run, source[: request["batch"]]), request["turn_s"])
+            print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds}), file=answers, flush=True)
 
 
 def prepared(model: Dfkde, folder: Path, threads: int, pool: ThreadPoolExecutor) -> dict[str, Run]:
-    """Its torch path and its OpenVINO export, each with its own way of resizing and with ours, which is faster; each from
-    RGB arrays and from a decoder's pictures."""
+    """Its torch path and its OpenVINO export, each with its own way of resizing and reduced by OpenCV before, which is
+    faster; each from RGB arrays and from a decoder's pictures."""
 
     def in_torch(pictures: np.ndarray) -> object:
         with torch.inference_mode():
             return model(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0)
 
-    compute: dict[str, Run] = {"torch, its resize": in_torch, "torch, our resize": in_torch}
-    for size, resize in ((DECODED, "its"), (SIZE, "our")):
+    compute: dict[str, Run] = {"torch": in_torch, f"torch{BY_OPENCV}": in_torch}
+    for size, reduced in ((DECODED, ""), (SIZE, BY_OPENCV)):
         # Its stock export loops over as many pictures as the example had; with a fixed shape that is one.
         fixed = {"dynamic_axes": None, "dynamic_shapes": None}
-        path = model.to_openvino(folder / resize, input_size=size, onnx_kwargs=fixed)
+        path = model.to_openvino(folder / str(size[0]), input_size=size, onnx_kwargs=fixed)
         for name, config in (("f32", {"INFERENCE_PRECISION_HINT": "f32"}), ("by default", {})):
             compiled = openvino.Core().compile_model(
                 str(path), "CPU", {"INFERENCE_NUM_THREADS": threads, **config}
             )
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             label = name if name == "f32" else f"{name} ({hint})"
-            compute[f"openvino {label}, {resize} resize"] = partial(one_by_one, compiled)
+            compute[f"openvino {label}{reduced}"] = partial(one_by_one, compiled)
 
     def run(compute: Run, ready: Callable[[Any], np.ndarray], pictures: Sequence) -> object:
         return compute(np.stack(list(pool.map(ready, pictures))))
 
     runs: dict[str, Run] = {}
     for name, one in compute.items():
-        ours = name.endswith("our resize")
+        before = name.endswith(BY_OPENCV)
         # Its own way takes RGB arrays as they are.
-        runs[name] = partial(run, one, averaged) if ours else one
-        runs[f"{name}, planes"] = partial(run, one, scaled if ours else converted)
+        runs[name] = partial(run, one, averaged) if before else one
+        runs[f"{name}, planes"] = partial(run, one, scaled if before else converted)
     return runs
 
 

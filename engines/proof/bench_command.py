@@ -41,8 +41,8 @@ def bench(
 ) -> None:
     """Measure frames/s and latency per engine and batch size, and what Engine.score adds to the library's own call.
 
-    All engines take turns in one run. The share is that of the machine's own float32 matrix product (numpy's): a rough
-    figure of what a better engine could still gain; lower precisions may exceed it. Example:
+    All engines take turns in one run. The share is that of the machine's own float32 matrix product (the better of ONNX
+    Runtime's and numpy's): a rough figure of what a better engine could still gain; lower precisions may exceed it. Example:
 
         sightline bench highway.bundle --batch 1 --batch 16
     """
