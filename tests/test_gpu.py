@@ -3,8 +3,12 @@ training. What TensorRT runs itself is in ``test_tensor_rt.py``."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,64 @@ def test_two_engines_score_bit_for_bit_alike(engine: Engine, bundle: Bundle) -> 
     pictures = bundle.probes().frames
     np.testing.assert_array_equal(engine.score(pictures).surprise, other.score(pictures).surprise)
     other.close()
+
+
+@contextmanager
+def nearly_full(leave: int) -> Iterator[None]:
+    """A GPU of whose memory all is taken but ``leave`` bytes."""
+    cuda = pytest.importorskip("engines.backends.cuda")
+    free, _ = cuda.call(cuda.runtime.cudaMemGetInfo())
+    taken = cuda.call(cuda.runtime.cudaMalloc(max(free - leave, 1)))
+    try:
+        yield
+    finally:
+        cuda.call(cuda.runtime.cudaFree(taken))
+
+
+def test_a_gpu_that_is_nearly_full_scores_right_or_says_so(bundle: Bundle) -> None:
+    """ONNX Runtime would go on with the processor and print that it does."""
+    pictures = np.resize(bundle.probes().frames, (256, *bundle.manifest.input_size, 3))
+
+    def scored() -> np.ndarray | str:
+        try:
+            opened = load(bundle, backend_of("onnxruntime-cuda"), FP32, lambda line: None).engine
+            try:
+                return opened.score(pictures).surprise
+            finally:
+                opened.close()
+        except EngineError as error:
+            return str(error)
+
+    wanted = scored()
+    outcomes = []
+    for leave_mb in (1, 32, 128, 512, 4096):
+        with nearly_full(leave_mb << 20):
+            outcomes.append(scored())
+    print([one if isinstance(one, str) else "scored" for one in outcomes])
+    assert not isinstance(outcomes[-1], str)
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            assert "memory" in outcome
+        else:
+            np.testing.assert_allclose(outcome, wanted, atol=1e-3, rtol=1e-6)
+    np.testing.assert_array_equal(scored(), wanted)
+
+
+def test_an_engine_prints_nothing(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
+    """cuDNN's front end turned down plans in hundreds of red lines."""
+    opened = load(bundle, backend_of("onnxruntime-cuda"), FP16, lambda line: None).engine
+    opened.score(bundle.probes().frames)
+    opened.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_gpu_that_this_process_may_not_see_is_told_in_one_line(bundle: Bundle) -> None:
+    command = [sys.executable, "-m", "sightline", "verify", str(bundle.path), "--backend", "onnxruntime-cuda"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=hidden, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 5
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sightline: onnxruntime-cuda: must find a GPU")
 
 
 def test_frames_stay_on_it(clip: Path, engine: Engine, decoder: Decoding) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from engines.backends import backend_of, library_of, onnx_cuda
@@ -130,3 +131,52 @@ def test_a_closed_engine_says_so(small_bundle: Path) -> None:
 def test_a_build_without_cuda_names_the_extra(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"needs the package onnxruntime-gpu.*sightline\[cuda\]"):
         library_of(backend_of("onnxruntime-cuda"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        pytest.param(
+            "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=a ; line=44",
+            "onnxruntime-cuda: must find a GPU with a driver that fits, and memory on it "
+            "(CUDA failure 100: no CUDA-capable device is detected); free some, or use --backend onnxruntime",
+            id="hidden",
+        ),
+        pytest.param(
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=a",
+            "model.onnx: must have memory for the graph, had none; free memory on it",
+            id="full",
+        ),
+        pytest.param(
+            "Load model failed: Protobuf parsing failed.",
+            "model.onnx: ONNX Runtime must be able to load it: Load model failed: Protobuf parsing failed.; "
+            "verify the bundle",
+            id="damaged",
+        ),
+    ],
+)
+def test_what_keeps_a_gpu_from_opening_a_graph_is_told(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*given: object, **options: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
+    with pytest.raises(EngineError) as raised:
+        OnnxCudaEngine(Path("model.onnx"))
+    assert str(raised.value) == told
+
+
+def test_a_session_does_not_go_on_with_another_processor(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After an error of a GPU ONNX Runtime printed so, and scored on the processor from then on."""
+
+    def failing(session: object, *given: object) -> None:
+        raise onnxruntime.capi.onnxruntime_pybind11_state.EPFail("CUDA failure 700: an illegal memory access")
+
+    engine = OnnxCudaEngine(open_bundle(small_bundle).model_path, device=HOST)
+    monkeypatch.setattr(onnxruntime.capi._pybind_state.InferenceSession, "run", failing)
+    with pytest.raises(EngineError, match="onnxruntime-cuda: must run the graph: CUDA failure 700"):
+        engine.score(pictures(1))
+    assert capfd.readouterr() == ("", "")

@@ -7,6 +7,7 @@ of a value on the GPU waits for everything that decoders have queued there, and 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
@@ -21,7 +22,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from engines.backends.onnx_runtime import OnnxEngine, guarded, session_of
+from engines.backends.onnx_runtime import FATAL, OnnxEngine, guarded, session_of
 from engines.engine import Arrays, Engine, OutOfMemoryError, Precision, checked
 from engines.errors import EngineError
 from engines.frames import Image, Resident
@@ -44,6 +45,9 @@ _OPTIONS = {
     # 256, and what is fastest, and so the rounding, may be another each time.
     "cudnn_conv_algo_search": "HEURISTIC",
 }
+
+_CUDA_ERROR = re.compile(r"(CUDA|CUBLAS|CUDNN) failure \d+: [^;\n]*\w")
+"""What CUDA's libraries say of themselves in an error of ONNX Runtime's."""
 
 
 class OnnxCudaEngine(OnnxEngine):
@@ -207,6 +211,8 @@ def library(name: str, folder: Path) -> OnnxCuda:
     if PROVIDER not in onnxruntime.get_available_providers():
         raise ImportError("this build of onnxruntime has no CUDA provider", name="onnxruntime-gpu")
     _missing()
+    # A library or a GPU that is missing is told by ``_session``; cuDNN's front end reports each plan that it turns down.
+    onnxruntime.set_default_logger_severity(FATAL)
     return OnnxCuda()
 
 
@@ -236,7 +242,16 @@ def _missing() -> str:
 def _session(model: Path | bytes, where: object, device: str) -> Any:
     if device != GPU:
         return session_of(model, where, 1)
-    session = session_of(model, where, 1, [(PROVIDER, _OPTIONS), "CPUExecutionProvider"])
+    try:
+        session = session_of(model, where, 1, [(PROVIDER, _OPTIONS), "CPUExecutionProvider"])
+    except EngineError as error:
+        if (found := _CUDA_ERROR.search(error.problem)) is None:
+            raise
+        raise EngineError(
+            NAME,
+            f"must find a GPU with a driver that fits, and memory on it ({found[0]})",
+            "free some, or use --backend onnxruntime",
+        ) from error
     if PROVIDER not in session.get_providers():
         if gpu_name() and _missing():
             raise EngineError(

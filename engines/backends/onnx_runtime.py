@@ -28,7 +28,9 @@ SPIN_US = 25
 frame takes 40 µs, and a thread that slept as long to wake; one that never slept would take whole cores from decoders."""
 _SPINS_BRIEFLY = (1, 27)
 """ONNX Runtime's first version that surely knows how (its pull request 27916); in earlier ones threads sleep."""
-_NO_ROOM = ("Failed to allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+FATAL = 4
+"""The severity of what ONNX Runtime may print."""
+_NO_ROOM = ("Failed to allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED")
 
 
 class OnnxEngine(ABC):
@@ -134,6 +136,8 @@ def guarded(where: str, call: Callable[[], T], count: int) -> T:
     """Call ONNX Runtime, with its errors as ours. count: of frames."""
     try:
         return call()
+    except EngineError:
+        raise
     except Exception as error:
         reason = _reason(error)
         if any(sign in reason for sign in _NO_ROOM):
@@ -148,10 +152,11 @@ def session_of(
     providers: Sequence[Any] = ("CPUExecutionProvider",),
     spin_us: int = SPIN_US,
 ) -> Any:
-    """Open a session; a graph that cannot be loaded raises EngineError about ``where``."""
+    """Open a session; a graph that cannot be loaded raises EngineError about ``where``. It prints nothing: what goes wrong
+    comes as an exception, too."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = FATAL
     version = tuple(int(part) for part in str(onnxruntime.__version__).split(".")[:2])
     spins = spin_us > 0 and version >= _SPINS_BRIEFLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
@@ -161,17 +166,27 @@ def session_of(
     options.add_session_config_entry("session.x64quantprecision", "1")
     source = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             source,
             options,
             providers=list(providers),
             # It would quantise the layers that were kept in float for their sensitivity, between two that were not.
             disabled_optimizers=["WeightBiasQuantization"],
+            enable_fallback=0,
         )
     except Exception as error:
+        reason = _reason(error)
+        if any(sign in reason for sign in _NO_ROOM):
+            raise OutOfMemoryError(
+                where, "must have memory for the graph, had none", "free memory on it"
+            ) from error
         raise EngineError(
-            where, f"ONNX Runtime must be able to load it: {_reason(error)}", "verify the bundle"
+            where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle"
         ) from error
+    # Where a GPU fails in a call, it would go on with the processor, and say so on standard output. Older versions know no
+    # other way to say no.
+    session.disable_fallback()
+    return session
 
 
 def _reason(error: Exception) -> str:
