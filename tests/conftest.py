@@ -82,6 +82,16 @@ def rendered_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 
 
 @pytest.fixture(scope="session")
+def short_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A highway of 30 s, and a city."""
+    folder = tmp_path_factory.mktemp("short")
+    for name, scene, seconds in (("highway", "highway", 30.0), ("city", "city", 5.0)):
+        pictures = (image for _, _, image in render((Segment(scene, seconds),), 1, (160, 90), 5.0))
+        write_video(folder / f"{name}.mp4", pictures, 5.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def rtsp_packages() -> None:
     """Skip, saying why, where the RTSP server's Debian packages are missing."""
     try:

@@ -10,26 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
-from engines.adapt import (
-    FLOATING,
-    OPSET,
-    Answer,
-    Kind,
-    Network,
-    converted,
-    finished,
-    fits,
-    joined,
-    read_network,
-    tensor_type,
-    with_outputs,
-)
+from engines.adapt import Answer, Kind, finished, fits, joined, with_outputs
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, check_target
 from engines.errors import EngineError, InputError
 from engines.footage import Drive, Recording
 from engines.frames import Image
 from engines.grouped import grouped
+from engines.network import FLOATING, OPSET, Network, converted, read_network, tensor_type
 from engines.pixels import Layout, Pixels
 from engines.scores import Features
 from training.fit import DensityKind

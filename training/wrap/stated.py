@@ -11,8 +11,9 @@ from typing import Any
 
 from onnx import ModelProto, TensorProto
 
-from engines.adapt import Answer, Higher, Kind, Network
+from engines.adapt import Answer, Higher, Kind
 from engines.errors import EngineError, InputError
+from engines.network import Network
 from engines.pixels import Layout, Order, Pixels
 
 KEYS = "sightline."
