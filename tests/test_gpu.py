@@ -18,7 +18,7 @@ import pytest
 from engines.backends import backend_of
 from engines.bundle import Bundle, open_bundle
 from engines.decoding import ON_PROCESSOR, Decode, Decoding, decoding, shares_memory
-from engines.engine import Engine, Precision
+from engines.engine import Engine, OutOfMemoryError, Precision
 from engines.errors import EngineError, SightlineError
 from engines.footage import Recording, find_drives
 from engines.frames import Frame
@@ -107,11 +107,18 @@ def nearly_full(leave: int) -> Iterator[None]:
     """A GPU of whose memory all is taken but ``leave`` bytes."""
     cuda = pytest.importorskip("engines.backends.cuda")
     free, _ = cuda.call(cuda.runtime.cudaMemGetInfo())
-    taken = cuda.call(cuda.runtime.cudaMalloc(max(free - leave, 1)))
+    blocks, size = [], free - leave
+    while free - leave - sum(length for _, length in blocks) >= 1 << 20 and size >= 1 << 20:
+        try:
+            blocks.append((cuda.call(cuda.runtime.cudaMalloc(size)), size))
+        except OutOfMemoryError:
+            size //= 2
+        size = min(size, free - leave - sum(length for _, length in blocks))
     try:
         yield
     finally:
-        cuda.call(cuda.runtime.cudaFree(taken))
+        for block, _ in blocks:
+            cuda.call(cuda.runtime.cudaFree(block))
 
 
 def test_a_gpu_that_is_nearly_full_scores_right_or_says_so(bundle: Bundle) -> None:
