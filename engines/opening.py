@@ -193,7 +193,11 @@ def _fastest(
         best = FIRST
     for engine in engines.values():
         engine.close()
-    others = [f"{name} {rate:.0f}" for name, rate in rates.items() if name != best]
+    others = [
+        f"{name} {rate:.0f}" + " (not clearly more)" * (rate > rates[best])
+        for name, rate in rates.items()
+        if name != best
+    ]
     return best, "; ".join(
         [f"{rates[best]:.0f} frames/s at batch {TRIED_BATCH}, {', '.join(others)}", *remarks]
     )
