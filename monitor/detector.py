@@ -99,6 +99,11 @@ class Detector:
         """Whether no event is open and nothing speaks for one: what begins from here on is new."""
         return self._open is None and not self._belief.suspects and self._above_since is None
 
+    @property
+    def silent(self) -> bool:
+        """Whether a want of frames was told, and is not over."""
+        return self._open is not None and self._source is Source.SILENCE
+
     def update(self, sample: Sample) -> Judged:
         """Take one frame. Time that does not advance is an error of the caller's (ValueError)."""
         if not sample.time_s > self._last_s:
@@ -119,12 +124,12 @@ class Detector:
     ) -> tuple[Event, ...]:
         """Say that nothing has arrived since ``since_s`` (media time), once ``limit_s`` is exceeded: ``stale`` if the
         camera is ``linked`` all the same, else ``no_signal``."""
-        silent_s = time_s - since_s
-        if silent_s < limit_s or (self._open is not None and self._source is Source.SILENCE):
+        # As a sum: the difference of moments that lie limit_s apart may be rounded to less.
+        if time_s < since_s + limit_s or self.silent:
             return ()
         ended = self._end(time_s) if self._open is not None else []
         kind = Verdict.STALE if linked else Verdict.NO_SIGNAL
-        self._start(kind, Fault.NO_FRAMES, since_s, time_s, ("frame age", silent_s, limit_s, "s"))
+        self._start(kind, Fault.NO_FRAMES, since_s, time_s, ("frame age", time_s - since_s, limit_s, "s"))
         self._source = Source.SILENCE
         return (*ended, self._say(Phase.START, time_s))
 

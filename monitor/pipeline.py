@@ -78,6 +78,8 @@ class Stream:
     def judge(self, frame: Frame, scores: Scores, row: int) -> Watched:
         """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
         silence = self._silence(frame.time_s)
+        if self.detector.silent:
+            self._health.silence_told()
         health = self._rules.heard(self._health.check(frame))
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
         residual, damage = float(scores.residual[row]), float(scores.damage[row])

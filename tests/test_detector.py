@@ -266,6 +266,15 @@ def test_no_frames_begins_after_its_limit_and_ends_with_frames() -> None:
     assert told([e for s in after for e in detector.update(s).events]) == [("end", "no_frames")]
 
 
+def test_no_frames_is_told_whenever_the_last_one_came() -> None:
+    """Of two moments that lie 3 s apart the difference may be rounded to less, and the silence went untold."""
+    for since_s in np.random.default_rng(0).uniform(0.0, 1e4, 500):
+        detector = Detector("cam", calibration(), WITHIN)
+        detector.update(Sample(since_s, 10.0, np.zeros(2), health()))
+        assert len(detector.no_frames(since_s + 3.0, since_s, 3.0)) == 1
+        assert detector.silent
+
+
 @pytest.mark.parametrize("time_s", [0.0, -1.0])
 def test_time_that_does_not_advance_is_refused(time_s: float) -> None:
     detector = Detector("cam", calibration(), WITHIN)

@@ -7,11 +7,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from engines.backends.scripted import ScriptedEngine
+from engines.bundle import open_bundle
 from engines.decision import Calibration, Channel, Rule
 from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import rgb_frame
@@ -23,6 +26,8 @@ from engines.regions import Regions
 from engines.rendered import Drive, Segment, render
 from monitor.detector import Detector, Sample
 from monitor.events import Event, Phase
+from monitor.pipeline import SILENT_AFTER_S, Stream
+from monitor.rules import Rules
 
 FPS, BEFORE_S, AFTER_S = 10.0, 8.0, 8.0
 SIZE, INPUT = (480, 270), (96, 144)
@@ -164,6 +169,20 @@ def test_wrong_time_stamps_are_told(camera: Camera, drive: list[Timed]) -> None:
     after = [t for t in drive if t.time_s >= BEFORE_S]
     frames = after[: bound(Fault.IRREGULAR_FRAMES)]
     assert begun(deepcopy(camera).watch(frames, mistimed=True)) == ["irregular_frames"]
+
+
+@pytest.mark.parametrize(("hole_s", "told"), [(2.0, ["irregular_frames"]), (5.0, ["no_frames"])])
+def test_a_hole_in_the_stream_is_told_once(
+    hole_s: float, told: list[str], drive: list[Timed], small_bundle: Path
+) -> None:
+    """What was told as a want of frames was told again as irregular ones, once frames came."""
+    bundle = open_bundle(small_bundle)
+    stream, events = Stream("cam", bundle, SILENT_AFTER_S, Rules(domain_told=False)), []
+    quiet = ScriptedEngine(INPUT, bundle.manifest.dimensions).score(np.zeros((1, *INPUT, 3), np.uint8))
+    for index, (time_s, image) in enumerate(drive):
+        later_s = time_s + (hole_s if time_s >= BEFORE_S else 0.0)
+        events += stream.judge(rgb_frame(image, "cam", index, later_s, INPUT), quiet, 0).judged.events
+    assert begun(events) == told
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ The footage is not part of the project; without it these tests say so and skip.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -167,3 +168,24 @@ def test_menus_and_crops_are_told_on_training_highways(
         suspects.add(checks.check(rgb_frame(shown, "cam", n, n / FPS, (96, 144))).suspect)
     assert told in suspects
     assert Fault.COVERED not in suspects
+
+
+@pytest.mark.parametrize(
+    ("path", "forward"),
+    [
+        ("highway/us_parkway_winter.mp4", False),
+        ("highway/us_seattle_viaduct.mp4", True),
+        ("highway/korea_overcast.mp4", False),
+        ("highway/california_dense.mp4", False),
+    ],
+)
+def test_a_drive_that_leaps_on_within_itself_is_not_covered(path: str, forward: bool) -> None:
+    """As at the seam of two files of one recorder: sky, bonnet and road stay, and nothing that moves goes on."""
+    pictures = clip(path)
+    half = min(8 * FPS, len(pictures) // 2 - 3)
+    parts = [pictures[:half], pictures[-half:]]
+    health, suspected = HealthChecks(), set()
+    for index, image in enumerate(itertools.chain(*(parts if forward else reversed(parts)))):
+        found = health.check(rgb_frame(image, "cam", index, index / FPS, (96, 144)))
+        suspected |= {s.fault for s in found.suspicions}
+    assert Fault.COVERED not in suspected

@@ -31,13 +31,15 @@ class Delivery:
         self._steps: deque[float] = deque(maxlen=STEPS)
         self._irregular = self._repaired = 0.0
         self._before: deque[float] = deque(maxlen=2)
+        self._told = False
         self.past, self.state = Past(), NOTHING
         self.every, self.lasting = 1, True
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         frame = view.frame
         wrong = float(frame.mistimed or frame.late_s > LATE_S)
-        if view.step_s > 0:
+        told, self._told = self._told, False
+        if view.step_s > 0 and not told:
             step_s = view.step_s / view.frames
             if len(self._steps) >= STEPS // 4:
                 latest = [*list(self._steps)[-LATEST:], step_s]
@@ -61,3 +63,7 @@ class Delivery:
 
     def restart(self) -> None:
         """A cut says nothing of how frames come."""
+
+    def silence_told(self) -> None:
+        """The step to the next frame was told as a want of frames, and is no more than that."""
+        self._told = True

@@ -88,9 +88,9 @@ class HealthChecks:
         for more than once (``raised_limits``). ignored: what nobody looks at."""
         self._ignored = ignored or Regions()
         self._scene = Scene()
-        self._cover, self._overlay = Cover(), Overlay()
+        self._delivery, self._cover, self._overlay = Delivery(), Cover(), Overlay()
         self.evidence: tuple[Evidence, ...] = (
-            Delivery(), Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Stillness(), Motion(), Layout(),
+            self._delivery, Codec(), Light(), Colour(), Detail(), Pattern(), Sensor(), Stillness(), Motion(), Layout(),
             self._cover, self._overlay,
         )  # fmt: skip
         self._rules = Rules(limits or {})
@@ -124,6 +124,10 @@ class HealthChecks:
         """Drop frames not yet part of the past: they belong to a fault that has just been believed."""
         for learner in self._learners:
             learner.past.forget_waiting()
+
+    def silence_told(self) -> None:
+        """Nothing came before the next frame, and that was told: frames need not be irregular for it."""
+        self._delivery.silence_told()
 
     def new_scene(self) -> None:
         """Forget what the picture looked like: elsewhere says nothing of what is sharp, light or hidden here. What

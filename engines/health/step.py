@@ -23,6 +23,10 @@ all of it."""
 CARRIED, FOUND, AROUND, STRUCTURE = 0.06, 0.8, (9, 9), 6.0
 """Share of the structure that is usually found again in the next frame that must be, else it is a cut: how alike the
 surroundings of a pixel must be, their extent, and their least power in grey levels squared."""
+MOVES, LEAP_SHARE, LEAP_LEAST, LEAP_FOUND = 0.5, 0.6, 500, 0.12
+"""What the scene's motion must usually take from the structure of a tile that moves. Where a drive leaps on within itself, as
+at the seam of two recordings, so much of the picture changes at most, and of at least so many pixels of such tiles beside that
+so little is found again as a share of what usually is."""
 REDRAWN = 0.17
 """Glass that bends light all over the picture leaves its coarse light as it was: the most by which tiles may change then
 (log)."""
@@ -104,7 +108,7 @@ def step_of(now: Now) -> Step | None:
     stepped = now.state > np.maximum(STEP_TIMES * now.usual, now.usual + STEP_LEVELS)
     share = share_of(stepped)
     tiles = stepped & calm(now.earlier, now.usual)
-    if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum():
+    if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum() or _leaps(now, stepped):
         return None
     change = now.fine - now.before
     was = tiled(now.before * now.before)[tiles] + 1.0
@@ -115,7 +119,7 @@ def step_of(now: Now) -> Step | None:
     # After a cut only the car's own bonnet, below, or an empty sky may look the same.
     rest = ~stepped & (tiled(np.abs(now.before)) > 1.0) & (now.state < 2.0 * now.usual + 0.5)
     beside = share_of(rest[:-2]) > REST_SHARE * (1.0 - share)
-    goes_on = _found(now.before, now.fine) >= CARRIED * _found(now.earlier_still, now.before)
+    goes_on = _found(now.before, now.fine)[0] >= CARRIED * _found(now.earlier_still, now.before)[0]
     # Glass that bends light all over the picture leaves nothing to be found, but its coarse light.
     uneven = _evenness(floats(now.grey - now.moved), now.grey)
     near = sizable and (goes_on or uneven < REDRAWN)
@@ -190,13 +194,28 @@ def likeness(a: Floats, b: Floats) -> Floats:
     return floats(tiled(a * b) / np.sqrt(tiled(a * a) * tiled(b * b) + 0.01))
 
 
-def _found(before: Floats, now: Floats) -> float:
-    """Share of the pixels with structure around them that have the same in both; 1 where there is none."""
+def _leaps(now: Now, stepped: NDArray[np.bool_]) -> bool:
+    """Whether nothing that moves goes on beside the step, though there is much beside it."""
+    if share_of(stepped) > LEAP_SHARE:
+        return False
+    moving = _pixels(~stepped & (now.loose > MOVES))
+    if np.count_nonzero(moving) < LEAP_LEAST:
+        return False
+    found, count = _found(now.before, now.fine, moving)
+    usual, _ = _found(now.earlier_still, now.before, moving)
+    return count >= LEAP_LEAST and found < LEAP_FOUND * usual
+
+
+def _found(before: Floats, now: Floats, where: NDArray[np.bool_] | None = None) -> tuple[float, int]:
+    """Share of the pixels with structure around them that have the same in both, 1 where there is none; and how many
+    have any."""
     power, other, both = (cv2.blur(a, AROUND) for a in (before * before, now * now, before * now))
     textured = power > STRUCTURE
+    if where is not None:
+        textured &= where
     found = textured & (both > FOUND * np.sqrt(power * other + 1.0))
-    count = np.count_nonzero(textured)
-    return np.count_nonzero(found) / count if count else 1.0
+    count = int(np.count_nonzero(textured))
+    return (np.count_nonzero(found) / count if count else 1.0), count
 
 
 def _evenness(before: Floats, now: Floats) -> float:
