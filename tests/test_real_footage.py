@@ -179,8 +179,9 @@ def test_menus_and_crops_are_told_on_training_highways(
         ("highway/california_dense.mp4", False),
     ],
 )
-def test_a_drive_that_leaps_on_within_itself_is_not_covered(path: str, forward: bool) -> None:
-    """As at the seam of two files of one recorder: sky, bonnet and road stay, and nothing that moves goes on."""
+def test_a_drive_that_leaps_on_within_itself_is_neither_covered_nor_bent(path: str, forward: bool) -> None:
+    """As at the seam of two files of one recorder: sky, bonnet and road stay, and nothing that moves goes on. What is
+    near and far moves on along its radii, but not alike."""
     pictures = clip(path)
     half = min(8 * FPS, len(pictures) // 2 - 3)
     parts = [pictures[:half], pictures[-half:]]
@@ -188,4 +189,4 @@ def test_a_drive_that_leaps_on_within_itself_is_not_covered(path: str, forward: 
     for index, image in enumerate(itertools.chain(*(parts if forward else reversed(parts)))):
         found = health.check(rgb_frame(image, "cam", index, index / FPS, (96, 144)))
         suspected |= {s.fault for s in found.suspicions}
-    assert Fault.COVERED not in suspected
+    assert not suspected & {Fault.COVERED, Fault.DISTORTION}

@@ -29,6 +29,9 @@ LEAST_TURN_DEG = 8.0
 ALONG, CENTRE, BENT = 0.06, 0.05, 1.08
 """Sine of the angle by which a point may leave its radius, share of the width around the middle where radii say nothing,
 and how many times more the outer half of the picture must be drawn in than the inner half."""
+EVEN, FITS = 0.04, 4
+"""By how much a point may be drawn in otherwise than its radius says: a lens knows no near and far, the way ahead does. And
+how often the curve is fitted to those that are near it."""
 
 
 def relaid(before: Image, now: Image, hidden: NDArray[np.bool_] | None = None) -> tuple[str, float]:
@@ -106,13 +109,17 @@ def _triads(pairs: Points) -> Points:
 
 
 def _radial(a: Points, b: Points) -> tuple[int, float]:
-    """How many matches stay on their radius, and by how many times more than the inner half of them the outer half was
-    drawn in."""
+    """How many matches stay on their radius, drawn in by no more than that says (one coefficient of Brown 1966), and by how
+    many times more than the inner half of them the outer half was."""
     far_a, far_b = np.hypot(*a.T), np.hypot(*b.T)
     off = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / (far_a * far_b + 1e-9)
     stays = (off < ALONG) & ((a * b).sum(1) > 0) & (np.minimum(far_a, far_b) > CENTRE)
     if stays.sum() < FEWEST:
         return 0, 1.0
     ratio, far = (far_a / far_b)[stays], far_b[stays]
+    off = np.zeros(len(far))
+    for _ in range(FITS):
+        near = off <= max(EVEN, float(np.median(off)))
+        off = np.abs(ratio / np.polyval(np.polyfit(far[near] ** 2, ratio[near], 1), far**2) - 1.0)
     inner = far <= np.median(far)
-    return int(stays.sum()), float(np.median(ratio[~inner]) / np.median(ratio[inner]))
+    return int((off < EVEN).sum()), float(np.median(ratio[~inner]) / np.median(ratio[inner]))
