@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import select
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import onnx
 import pytest
 
 from engines.rendered import Segment, render, write_video
+from monitor.journal import Journal
 from training.fit_command import fit_command
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -89,6 +92,25 @@ def short_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pictures = (image for _, _, image in render((Segment(scene, seconds),), 1, (160, 90), 5.0))
         write_video(folder / f"{name}.mp4", pictures, 5.0)
     return folder
+
+
+@pytest.fixture
+def journal_path() -> Iterator[Path]:
+    """Where the journal lies: in memory where there is such a folder, as each append waits for the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder) / "alerts.journal"
+
+
+@pytest.fixture
+def journal(journal_path: Path) -> Iterator[Journal]:
+    with Journal(journal_path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["tcp", "ipc"])
+def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "tcp://127.0.0.1:*" if request.param == "tcp" else f"ipc://{tmp_path}/alerts"
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,218 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 import zmq
-from zmq.auth import create_certificates
 
-from engines.errors import ConfigError, EndpointError, InputError, OutputError
-from engines.health.fault import Fault
+from engines.errors import EndpointError, InputError
 from monitor import alerts, wire
-from monitor.alerts import Alert, CaptureTime, Evidence, Model
+from monitor.alerts import Alert, Evidence
 from monitor.cursor import Cursor, Happening, Notice
-from monitor.events import Event, Phase, Verdict
 from monitor.journal import Journal
 from monitor.publisher import Publisher
 from monitor.subscriber import State, Subscriber
-from monitor.wire import Curve
-
-ANYWHERE = "tcp://127.0.0.1:*"
-MODEL = Model("highway", "0" * 64)
-MANY = 2000
-SMALL = 50
-
-
-def event(number: int = 1, **changes: object) -> Event:
-    fields: dict[str, object] = {
-        "stream": "cam1",
-        "number": number,
-        "phase": Phase.START,
-        "kind": Verdict.CAMERA_FAULT,
-        "mode": Fault.FREEZE.value,
-        "onset_s": 12.0,
-        "detected_s": 12.5,
-        "time_s": 12.5,
-        "end_s": None,
-        "channel": "freeze",
-        "value": 9.0,
-        "threshold": 3.0,
-        "peak": 6.0,
-        "peak_s": 12.25,
-    }
-    return Event(**(fields | changes))  # type: ignore[arg-type]
-
-
-def alert(number: int = 1, **changes: object) -> Alert:
-    return alerts.alert(event(number, **changes), source="/sightline/test", session="s", model=MODEL)
-
-
-def numbers(received: list[Alert]) -> list[int]:
-    return [a.number for a in received]
-
-
-def receive(subscriber: Subscriber, count: int, deadline_s: float = 20.0) -> list[Alert]:
-    """Receive ``count`` alerts, or as many as come before the deadline."""
-    end = time.monotonic() + deadline_s
-    received: list[Alert] = []
-    while len(received) < count and time.monotonic() < end:
-        got = subscriber.receive(0.2)
-        if got is not None:
-            received.append(got)
-    return received
-
-
-def pump_until(subscriber: Subscriber, condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
-    """Let the subscriber run, without an alert expected, until ``condition`` holds."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "condition not met in time"
-        assert subscriber.receive(0.05) is None
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    """Where the journal lies: in memory where there is such a folder, as each append waits for the disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        yield Path(folder) / "alerts.journal"
-
-
-@pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
-    with Journal(path) as opened:
-        yield opened
-
-
-@pytest.fixture(params=["tcp", "ipc"])
-def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return ANYWHERE if request.param == "tcp" else f"ipc://{tmp_path}/alerts"
-
-
-def test_alert_is_a_cloud_event_with_all_fields() -> None:
-    made = alerts.alert(
-        event(7, kind=Verdict.LEFT_DOMAIN, mode="", phase=Phase.END, end_s=20.0, value=float("inf")),
-        source="/sightline/test",
-        session="monday",
-        model=MODEL,
-        capture_time=CaptureTime(1_790_000_000.25, alerts.Basis.RTCP.value),
-        evidence=Evidence(snapshot="7.jpg"),
-    )
-    found = msgspec.json.decode(alerts.encode(alerts.numbered(made, 42)))
-    data = found.pop("data")
-    assert found == {
-        "specversion": "1.0",
-        "id": "monday/cam1/7/end/12500",
-        "source": "/sightline/test",
-        "type": "sightline.alert",
-        "time": "2026-09-21T14:13:20.250000Z",
-        "datacontenttype": "application/json",
-        "dataschema": "urn:sightline:alert:1",
-        "sequence": "00000000000000000042",
-    }
-    assert data["event_id"] == "monday/cam1/7"
-    assert (data["t_onset"], data["t_detect"], data["t_end"]) == (12.0, 12.5, 20.0)
-    assert (data["score"], data["threshold"], data["peak"]) == (None, 3.0, 6.0)
-    assert data["capture_time"] == {"value": 1_790_000_000.25, "basis": "rtcp"}
-    assert data["evidence"] == {"snapshot": "7.jpg"}
-    assert data["model"] == {"id": "highway", "sha256": "0" * 64}
-
-
-@pytest.mark.parametrize(
-    ("changes", "level"),
-    [
-        pytest.param({}, "ERROR", id="fault"),
-        pytest.param({"kind": Verdict.NO_SIGNAL, "mode": "no_frames"}, "STALE", id="no signal"),
-        pytest.param({"kind": Verdict.STALE, "mode": "no_frames"}, "STALE", id="stale"),
-        pytest.param({"kind": Verdict.CANT_TELL, "mode": ""}, "WARN", id="can't tell"),
-        pytest.param({"mode": "noise"}, "WARN", id="a picture to work with"),
-        pytest.param(
-            {"mode": "covered", "unit": "share of picture", "peak": 0.3}, "WARN", id="covered in part"
-        ),
-        pytest.param(
-            {"mode": "covered", "unit": "share of picture", "peak": 0.7}, "ERROR", id="mostly covered"
-        ),
-        pytest.param({"kind": Verdict.LEFT_DOMAIN, "mode": ""}, "WARN", id="left domain"),
-        pytest.param({"phase": Phase.END, "end_s": 13.0}, "OK", id="over"),
-    ],
-)
-def test_level_is_how_things_stand_now(changes: dict[str, object], level: str) -> None:
-    assert alert(**changes).data.level == level
-
-
-def test_encoding_is_deterministic_and_round_trips() -> None:
-    payload = alerts.encode(alert(3))
-    assert payload == alerts.encode(alert(3))
-    assert alerts.decode(payload) == alert(3)
-    assert alerts.encode(alerts.decode(payload)) == payload
-
-
-def test_fields_and_words_from_the_future_are_understood() -> None:
-    fields = msgspec.json.decode(alerts.encode(alert()))
-    fields["traceparent"] = "00-1"
-    fields["data"] |= {"kind": "kidnapped", "level": "DOOM", "novelty": {"deep": [1]}}
-    read = alerts.decode(msgspec.json.encode(fields))
-    assert (read.id, read.data.kind, read.data.level) == (alert().id, "kidnapped", "DOOM")
-
-
-@pytest.mark.parametrize(
-    ("camera", "expected"),
-    [
-        ("cam1", "alert/cam1/camera_fault/"),
-        ("cam10", "alert/cam10/camera_fault/"),
-        ("a/b c", "alert/a%2Fb%20c/camera_fault/"),
-    ],
-)
-def test_topic_ends_in_a_slash_and_has_no_other_slashes(camera: str, expected: str) -> None:
-    assert alerts.topic(alert(stream=camera)) == expected
-
-
-def test_plain_zeromq_client_of_cam1_does_not_hear_cam10(journal: Journal) -> None:
-    with (
-        zmq.Context() as context,
-        Publisher(ANYWHERE, journal) as publisher,
-        context.socket(zmq.SUB) as socket,
-    ):
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.RCVTIMEO, 5000)
-        socket.subscribe(b"alert/cam1/")
-        socket.subscribe(wire.HEARTBEAT_TOPIC)
-        socket.connect(publisher.endpoint)
-        topic, body = socket.recv_multipart()
-        assert (topic, msgspec.json.decode(body)["epoch"]) == (wire.HEARTBEAT_TOPIC, journal.epoch)
-        for camera in ("cam10", "cam1", "cam11"):
-            publisher.send(alert(stream=camera))
-        heard = socket.recv_multipart()
-        while heard[0] == wire.HEARTBEAT_TOPIC:
-            heard = socket.recv_multipart()
-        assert heard[:3] == [b"alert/cam1/camera_fault/", journal.epoch.encode(), b"2"]
-        assert alerts.decode(heard[3]).number == 2
-        later = socket.recv_multipart()
-        assert later[0] == wire.HEARTBEAT_TOPIC
-        assert msgspec.json.decode(later[1])["head"] == 3
-
-
-@pytest.mark.parametrize(
-    ("camera", "kind", "expected"),
-    [
-        pytest.param("cam1", None, [1, 4, 7], id="camera, not its namesake cam10"),
-        pytest.param(None, "left_domain", [3, 6], id="kind"),
-        pytest.param("cam1", "left_domain", [], id="both"),
-    ],
-)
-def test_filter_sees_no_false_gaps(
-    journal: Journal, camera: str | None, kind: str | None, expected: list[int]
-) -> None:
-    notices: list[Notice] = []
-    with (
-        Publisher(ANYWHERE, journal) as publisher,
-        Subscriber(publisher.endpoint, 0, camera, kind, notify=notices.append) as subscriber,
-    ):
-        pump_until(subscriber, lambda: subscriber.state is State.CONNECTED)
-        for number in range(1, 8):
-            stream = "cam1" if number % 3 == 1 else "cam10"
-            verdict = Verdict.LEFT_DOMAIN if number % 3 == 0 else Verdict.CAMERA_FAULT
-            publisher.send(alert(number, stream=stream, kind=verdict))
-        assert numbers(receive(subscriber, len(expected))) == expected
-        assert subscriber.receive(0.3) is None
-        assert (notices, subscriber.lost) == ([], 0)
+from tests.delivered import ANYWHERE, MANY, SMALL, alert, numbers, pump_until, receive
 
 
 def test_late_subscriber_gets_every_alert(journal: Journal, endpoint: str) -> None:
@@ -316,12 +110,12 @@ with Journal(sys.argv[2]) as journal, Publisher(sys.argv[1], journal) as publish
 
 
 @pytest.fixture
-def process(path: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str]]]:
-    """Start publishers in processes of their own, whose journals are at ``path``."""
+def process(journal_path: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str]]]:
+    """Start publishers in processes of their own, whose journals are at ``journal_path``."""
     started: list[subprocess.Popen[str]] = []
 
     def start(endpoint: str) -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-c", PUBLISH_FOR_EVER, endpoint, str(path)]
+        command = [sys.executable, "-c", PUBLISH_FOR_EVER, endpoint, str(journal_path)]
         running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(running)
         assert running.stdout is not None
@@ -334,14 +128,14 @@ def process(path: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str],
 
 
 def test_a_killed_publisher_loses_nothing(
-    process: Callable[[str], tuple[subprocess.Popen[str], str]], path: Path
+    process: Callable[[str], tuple[subprocess.Popen[str], str]], journal_path: Path
 ) -> None:
     first, endpoint = process(ANYWHERE)
     with Subscriber(endpoint, 0, high_water=SMALL) as subscriber:
         received = receive(subscriber, 200)
         first.send_signal(signal.SIGKILL)
         first.wait(10)
-        with Journal(path, read_only=True) as journal:
+        with Journal(journal_path, read_only=True) as journal:
             head = journal.head
         process(endpoint)
         received += receive(subscriber, head + 200 - len(received))
@@ -408,9 +202,9 @@ def test_where_to_begin(journal: Journal, since: int | None, expected: list[int]
             assert numbers(received + receive(subscriber, 2)) == expected
 
 
-def test_what_was_pruned_is_reported_as_lost(path: Path) -> None:
+def test_what_was_pruned_is_reported_as_lost(journal_path: Path) -> None:
     notices: list[Notice] = []
-    with Journal(path, keep=10) as journal, Publisher(ANYWHERE, journal) as publisher:
+    with Journal(journal_path, keep=10) as journal, Publisher(ANYWHERE, journal) as publisher:
         for number in range(1, 26):
             publisher.send(alert(number))
         with Subscriber(publisher.endpoint, 0, notify=notices.append) as subscriber:
@@ -624,113 +418,3 @@ def test_cursor(heard: list[str], taken: list[int], behind: bool) -> None:
             cursor.answer(wire.Answer(epoch="e", since=int(first), head=int(head or last)), rows)
     assert [sequence for sequence, _ in cursor.ready] == taken
     assert cursor.behind is behind
-
-
-def test_port_in_use_is_one_line(journal: Journal, endpoint: str) -> None:
-    with Publisher(endpoint, journal) as publisher:
-        with pytest.raises(EndpointError, match=r"must be free, is in use; stop the other program or choose"):
-            Publisher(publisher.endpoint, journal)
-        assert publisher.send(alert()) == 1
-
-
-def test_catch_up_port_in_use_is_one_line(journal: Journal) -> None:
-    with Publisher(ANYWHERE, journal) as publisher:
-        port = int(publisher.endpoint.rpartition(":")[2])
-        with pytest.raises(EndpointError, match=rf"127\.0\.0\.1:{port}: must be free"):
-            Publisher(f"tcp://127.0.0.1:{port - 1}", journal)
-
-
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        ("tcp://*:5556", "must be a loopback address unless CURVE keys are given"),
-        ("tcp://0.0.0.0:5556", "must be a loopback address"),
-        ("tcp://[::]:5556", "must be a loopback address"),
-        ("tcp://192.0.2.7:5556", "must be a loopback address"),
-        ("tcp://eth0:5556", "must be a loopback address"),
-        ("127.0.0.1:5556", "must be tcp://HOST:PORT or ipc://PATH"),
-        ("udp://127.0.0.1:5556", "must be tcp://HOST:PORT or ipc://PATH"),
-        ("tcp://127.0.0.1:65535", "must have a port up to 65534"),
-        ("ipc:///nowhere/at/all", "cannot be bound"),
-    ],
-)
-def test_endpoint_that_may_not_be_bound_is_one_line(journal: Journal, address: str, message: str) -> None:
-    with pytest.raises(EndpointError) as caught:
-        Publisher(address, journal)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert caught.value.remedy
-
-
-def test_alert_too_large_for_the_wire_is_refused_before_it_is_journalled(journal: Journal) -> None:
-    large = alerts.alert(
-        event(), source="/", session="s", model=MODEL, evidence=Evidence(snapshot="x" * wire.LARGEST_FRAME)
-    )
-    with Publisher(ANYWHERE, journal) as publisher:
-        with pytest.raises(OutputError, match="must be at most 1048576 bytes"):
-            publisher.send(large)
-        assert publisher.send(alert()) == 1
-
-
-def test_closed_publisher_refuses_and_closes_twice(journal: Journal) -> None:
-    publisher = Publisher(ANYWHERE, journal)
-    begin = time.monotonic()
-    publisher.close()
-    publisher.close()
-    assert time.monotonic() - begin < 1.0
-    with pytest.raises(EndpointError, match="must be open"):
-        publisher.send(alert())
-    assert journal.head == 0
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    """A folder with key pairs for a server, a client it knows (in ``clients``) and a stranger."""
-    clients = tmp_path / "clients"
-    clients.mkdir()
-    for name in ("server", "client", "stranger"):
-        create_certificates(tmp_path, name)
-    shutil.copy(tmp_path / "client.key", clients)
-    return tmp_path
-
-
-def test_curve_lets_in_known_keys_alone(journal: Journal, keys: Path) -> None:
-    server = Curve(keys / "server.key_secret", keys / "clients")
-    with Publisher("tcp://0.0.0.0:*", journal, curve=server) as publisher:
-        endpoint = publisher.endpoint.replace("0.0.0.0", "127.0.0.1")
-        publisher.send(alert(1))
-        stranger = Subscriber(endpoint, 0, curve=Curve(keys / "stranger.key_secret", keys / "server.key"))
-        impostor = Subscriber(endpoint, 0, curve=Curve(keys / "client.key_secret", keys / "stranger.key"))
-        bare = Subscriber(endpoint, 0)
-        known = Subscriber(endpoint, 0, curve=Curve(keys / "client.key_secret", keys / "server.key"))
-        with stranger, impostor, bare, known:
-            assert numbers(receive(known, 1)) == [1]
-            publisher.send(alert(2))
-            assert numbers(receive(known, 1)) == [2]
-            for refused in (stranger, impostor, bare):
-                assert refused.receive(0.5) is None
-                assert refused.state is State.CONNECTING
-
-
-@pytest.mark.parametrize(
-    ("own", "peers", "message"),
-    [
-        ("absent.key_secret", "clients", "must be a CURVE certificate"),
-        ("server.key", "clients", "must hold a secret key"),
-        ("server.key_secret", "absent", "must be a folder of public certificates"),
-        ("server.key_secret", "empty", "holds none"),
-    ],
-)
-def test_unusable_keys_are_one_line(journal: Journal, keys: Path, own: str, peers: str, message: str) -> None:
-    (keys / "empty").mkdir()
-    with pytest.raises(ConfigError, match=message):
-        Publisher(ANYWHERE, journal, curve=Curve(keys / own, keys / peers))
-
-
-def test_the_documented_example_is_what_is_sent() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text(encoding="utf-8")
-    (example,) = (
-        block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "specversion" in block
-    )
-    sent = alerts.encode(alerts.decode(example.encode()))
-    assert sent == msgspec.json.format(example.encode(), indent=-1)
