@@ -90,7 +90,17 @@ def shaded_bonnet(drive: list[Timed]) -> Iterator[Timed]:
         yield Timed(time_s, image)
 
 
-@pytest.mark.parametrize("clean", [leaning, turning, waiting, colonnade, shaded_bonnet])
+def stamped(drive: list[Timed]) -> Iterator[Timed]:
+    """The time of day, written on a bonnet that goes from the light into the shade, where it is seen the better."""
+    for time_s, image in drive:
+        image = image.copy()
+        image[-40:] = round(210 - 150 * min(max(time_s - BEFORE_S, 0.0), 1.0))
+        words = f"2026-11-28 12:00:{int(time_s):02d} CAM 01"
+        cv2.putText(image, words, (6, SIZE[1] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+        yield Timed(time_s, image)
+
+
+@pytest.mark.parametrize("clean", [leaning, turning, waiting, colonnade, shaded_bonnet, stamped])
 def test_what_looks_like_a_fault_is_none(
     clean: Callable[[list[Timed]], Iterator[Timed]], drive: list[Timed]
 ) -> None:

@@ -22,7 +22,9 @@ DOT_LEVELS, DOT_S, DOT_SHARE = 60, 1.6, 0.6
 DOT_SIZE, LINE_SIZE, DOT_FEWEST = 4, 3, 3e-4
 """Largest extent of a dot, and largest width of a line, in pixels of the thinned picture; share of it that must
 stay to be looked at."""
-_UNKNOWN = np.array([0.0, np.nan, np.nan], np.float32)
+CELLS, WEAK_LEVELS, KNOWN = (24, 40), 25, 0.01
+"""Rows and columns in which it is remembered where something stayed, be it so weak, in what share of a cell: writing on the
+picture, a badge on the bonnet and the grid of dots on a windscreen are lost and seen again as the light behind them changes."""
 DOT_ROWS = 180
 """The picture is thinned to about so many rows before dots are looked for: damage that matters is larger."""
 
@@ -30,7 +32,8 @@ DOT_ROWS = 180
 class Sensor:
     """lines: how many whole columns and rows are lighter or darker than their neighbours, always the same ones.
     dots: pixels, per million, that differ from all around them and stay; marks: the same in larger shapes, such as
-    cracks and letters. All above the stream's past. Columns, dots and rows take turns, one a frame."""
+    cracks and letters; both where nothing stayed before. All above the stream's past. Columns, dots and rows take turns, one
+    a frame."""
 
     def __init__(self) -> None:
         self.past, self.state = Past(), NOTHING
@@ -40,8 +43,9 @@ class Sensor:
         self._shape: tuple[int, ...] = ()
         self._lines: list[Floats | None] = [None, None]
         self._dots: Floats | None = None
+        self._weak: Floats = np.zeros(0, np.float32)
         self._looks = 0
-        self._counts = np.zeros(3, np.float32)
+        self._counts, self._stayed = np.zeros(3, np.float32), np.zeros(CELLS, np.float32)
 
     def measure(self, view: View, link: Link) -> dict[str, float]:
         if view.frame.luma.shape != self._shape:
@@ -55,10 +59,12 @@ class Sensor:
             self._counts[0] = sum(int((np.abs(n) > LINE_LEVELS).sum()) for n in self._lines if n is not None)
         else:
             self._count_marks(view, step_s)
-        self.state = self._counts.copy()
+        self.state = np.concatenate([self._counts, self._stayed.ravel()])
         known = self.past.known
-        # What is there from the first may be writing on the picture; lines from end to end are not.
-        lines, dots, marks = self.state - (known if known is not None else _UNKNOWN)
+        if known is None:
+            # What is there from the first may be writing on the picture; lines from end to end are not.
+            return {"lines": float(self._counts[0]), "dots": math.nan, "marks": math.nan}
+        lines, dots, marks = self._counts - known[:3]
         return {"lines": float(lines), "dots": float(dots), "marks": float(marks)}
 
     def restart(self) -> None:
@@ -76,17 +82,26 @@ class Sensor:
         stride = max(1, round(luma.shape[0] / DOT_ROWS))
         thin = np.ascontiguousarray(luma[::stride, ::stride])
         apart = cv2.absdiff(thin, cv2.medianBlur(thin, 3))
-        now = cv2.threshold(apart, DOT_LEVELS, 1, cv2.THRESH_BINARY)[1]
+        now, weak = (cv2.threshold(apart, n, 1, cv2.THRESH_BINARY)[1] for n in (DOT_LEVELS, WEAK_LEVELS))
         if hidden is not None:
-            now[hidden[::stride, ::stride]] = 0
+            now[hidden[::stride, ::stride]] = weak[hidden[::stride, ::stride]] = 0
         if self._dots is None:
             self._dots, self._looks = np.zeros(now.shape, np.float32), 0
+            self._weak = np.zeros(now.shape, np.float32)
         # A plain mean at first: what has always been there is known as such from the beginning.
         self._looks += 1
         gain = max(1.0 - math.exp(-step_s / DOT_S), 1.0 / self._looks)
         cv2.accumulateWeighted(now, self._dots, gain)
+        cv2.accumulateWeighted(weak, self._weak, gain)
+        stays = cv2.threshold(self._weak, DOT_SHARE, 1, cv2.THRESH_BINARY)[1]
+        self._stayed = floats(cv2.resize(stays, CELLS[::-1], interpolation=cv2.INTER_AREA))
         self._counts[1:] = 0.0
+        known = self.past.known
+        if known is None:
+            return
         steady = cv2.threshold(self._dots, DOT_SHARE, 1, cv2.THRESH_BINARY)[1].astype(np.uint8)
+        before = (known[3:].reshape(CELLS) > KNOWN).astype(np.uint8)
+        steady[cv2.resize(before, steady.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0] = 0
         if cv2.countNonZero(steady) < DOT_FEWEST * now.size:
             return
         for axis, line in enumerate(self._lines):
