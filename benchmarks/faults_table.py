@@ -59,7 +59,7 @@ from engines.opening import open_engine
 SEVERITIES = (3, 4, 5)
 AT_ONCE = {1, 2, 3, 6, 7, 17, 18, 19, 29, 32, 34, 35}
 """Numbers of the modes that are told apart at once."""
-FIRST_SEED = 1021
+FIRST_SEED = 1041
 """Of the clean rendered drives: no test and no threshold has seen these."""
 
 
