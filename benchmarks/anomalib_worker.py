@@ -26,11 +26,10 @@ import torch
 from anomalib.deploy import OpenVINOInferencer
 from anomalib.models import Dfkde
 from av.video.reformatter import Interpolation
-from turns import turn
+from turns import BY_OPENCV, turn
 
 SIZE, DECODED = (256, 256), (720, 1280)
 FEATURES, POINTS = 512, 2000
-BY_OPENCV = ", by OpenCV"
 Run = Callable[[Sequence], object]
 
 

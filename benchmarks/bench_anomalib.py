@@ -49,7 +49,7 @@ import onnx
 import torch
 import torchvision
 from torch import Tensor, nn
-from turns import turn
+from turns import BY_OPENCV, turn
 
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.backends.open_vino import OpenVino
@@ -74,7 +74,6 @@ WANTED = (
     ("road encoder onnxruntime fp32", "torch", 10.0),
     ("road encoder openvino fp32", "torch", 10.0),
 )
-BY_OPENCV = ", by OpenCV"
 TURN_S = 0.2
 Run = Callable[[int], tuple[float, float]]
 """From a number of pictures to the seconds that scoring them takes, on the clock and of processor time, at the mean of a

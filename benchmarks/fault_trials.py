@@ -69,6 +69,9 @@ class Answer:
     channel: str
     at_s: float
 
+    def __str__(self) -> str:
+        return f"{self.mode} ({self.channel}) at {self.at_s:g} s"
+
     @property
     def camera(self) -> bool:
         """Whether it lays the blame on the camera."""

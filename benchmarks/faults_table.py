@@ -241,11 +241,7 @@ def clean_lines(what: str, seen: Sequence[Watched]) -> list[str]:
         f"- {len(seen)} {what}, {hours:.3f} h: {count} camera faults told, {count / hours:.2f} per hour "
         f"(95 % interval {low / hours:.2f} to {high / hours:.2f})"
     ]
-    told = [
-        f"{w.drive}: " + ", ".join(f"{a.mode} ({a.channel}) at {a.at_s:g} s" for a in w.faults)
-        for w in seen
-        if w.faults
-    ]
+    told = [f"{w.drive}: " + ", ".join(map(str, w.faults)) for w in seen if w.faults]
     return lines + [f"  - {line}" for line in told]
 
 

@@ -130,7 +130,7 @@ def faults(frames: Frames, bundle: Bundle, engine: Engine, path: Path) -> list[s
     """The faults that are told of them, but for a want of frames."""
     write_timed(path, frames, KEY_EVERY, CRF)
     said = answers(events_of(stretch(str(path)).drive, bundle, engine))
-    return [f"{a.mode} ({a.channel}) at {a.at_s:g} s" for a in said if a.camera and a.mode != "no_frames"]
+    return [str(a) for a in said if a.camera and a.mode != "no_frames"]
 
 
 def main() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+BY_OPENCV = ", by OpenCV"
+"""What the names of runs end in whose pictures OpenCV reduced before."""
+
 
 def turn(call: Callable[[], object], seconds: float) -> tuple[float, float]:
     """Call once, then over and over for so many seconds; what a call took, on the clock and of processor time, at the

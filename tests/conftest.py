@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
+from engines.footage import Drive, find_drives
 from engines.rendered import Segment, render, write_video
 from monitor.journal import Journal
 from training.fit_command import fit_command
@@ -92,6 +93,12 @@ def short_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pictures = (image for _, _, image in render((Segment(scene, seconds),), 1, (160, 90), 5.0))
         write_video(folder / f"{name}.mp4", pictures, 5.0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def drives(short_footage: Path) -> list[Drive]:
+    """The highway of ``short_footage``."""
+    return find_drives([short_footage / "highway.mp4"])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from engines.adapt import SHARPEST_HEAT
 from engines.backends import backend_of, library_of
 from engines.engine import Precision
 from engines.errors import EngineError, InputError
-from engines.footage import Drive, find_drives
+from engines.footage import Drive
 from tests.networks import (
     IMAGENET,
     KERNEL,
@@ -37,11 +37,6 @@ from tests.networks import (
     with_weights_beside_it,
 )
 from training.wrap import wrap
-
-
-@pytest.fixture(scope="module")
-def drives(short_footage: Path) -> list[Drive]:
-    return find_drives([short_footage / "highway.mp4"])
 
 
 @pytest.mark.parametrize(

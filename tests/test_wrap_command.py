@@ -41,11 +41,6 @@ from training.wrap import wrap
 from training.wrap.command import wrap_command
 
 
-@pytest.fixture(scope="module")
-def drives(short_footage: Path) -> list[Drive]:
-    return find_drives([short_footage / "highway.mp4"])
-
-
 def two_inputs(path: Path) -> Path:
     model = onnx.load(small(path))
     model.graph.input.append(helper.make_tensor_value_info("prompt", TensorProto.FLOAT, [1, 4]))

@@ -139,10 +139,9 @@ def guarded(where: str, call: Callable[[], T], count: int) -> T:
     except EngineError:
         raise
     except Exception as error:
-        reason = _reason(error)
-        if any(sign in reason for sign in _NO_ROOM):
+        if _wants_memory(error):
             raise OutOfMemoryError(where, f"must have memory for {count} frames, had none") from error
-        raise EngineError(where, f"must run the graph: {reason}", "verify the bundle") from error
+        raise EngineError(where, f"must run the graph: {_reason(error)}", "verify the bundle") from error
 
 
 def session_of(
@@ -175,18 +174,21 @@ def session_of(
             enable_fallback=0,
         )
     except Exception as error:
-        reason = _reason(error)
-        if any(sign in reason for sign in _NO_ROOM):
+        if _wants_memory(error):
             raise OutOfMemoryError(
                 where, "must have memory for the graph, had none", "free memory on it"
             ) from error
         raise EngineError(
-            where, f"ONNX Runtime must be able to load it: {reason}", "verify the bundle"
+            where, f"ONNX Runtime must be able to load it: {_reason(error)}", "verify the bundle"
         ) from error
     # Where a GPU fails in a call, it would go on with the processor, and say so on standard output. Older versions know no
     # other way to say no.
     session.disable_fallback()
     return session
+
+
+def _wants_memory(error: Exception) -> bool:
+    return any(sign in _reason(error) for sign in _NO_ROOM)
 
 
 def _reason(error: Exception) -> str:

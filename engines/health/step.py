@@ -108,7 +108,10 @@ def step_of(now: Now) -> Step | None:
     stepped = now.state > np.maximum(STEP_TIMES * now.usual, now.usual + STEP_LEVELS)
     share = share_of(stepped)
     tiles = stepped & calm(now.earlier, now.usual)
-    if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum() or _leaps(now, stepped):
+    if share < STEP_SHARE or tiles.sum() < CALM_SHARE * stepped.sum():
+        return None
+    found, usual = _found(now.before, now.fine), _found(now.earlier_still, now.before)
+    if share <= LEAP_SHARE and _leaps(found, usual, _pixels(~stepped & (now.loose > MOVES))):
         return None
     change = now.fine - now.before
     was = tiled(now.before * now.before)[tiles] + 1.0
@@ -119,7 +122,7 @@ def step_of(now: Now) -> Step | None:
     # After a cut only the car's own bonnet, below, or an empty sky may look the same.
     rest = ~stepped & (tiled(np.abs(now.before)) > 1.0) & (now.state < 2.0 * now.usual + 0.5)
     beside = share_of(rest[:-2]) > REST_SHARE * (1.0 - share)
-    goes_on = _found(now.before, now.fine)[0] >= CARRIED * _found(now.earlier_still, now.before)[0]
+    goes_on = found.share() >= CARRIED * usual.share()
     # Glass that bends light all over the picture leaves nothing to be found, but its coarse light.
     uneven = _evenness(floats(now.grey - now.moved), now.grey)
     near = sizable and (goes_on or uneven < REDRAWN)
@@ -194,28 +197,32 @@ def likeness(a: Floats, b: Floats) -> Floats:
     return floats(tiled(a * b) / np.sqrt(tiled(a * a) * tiled(b * b) + 0.01))
 
 
-def _leaps(now: Now, stepped: NDArray[np.bool_]) -> bool:
-    """Whether nothing that moves goes on beside the step, though there is much beside it."""
-    if share_of(stepped) > LEAP_SHARE:
-        return False
-    moving = _pixels(~stepped & (now.loose > MOVES))
-    if np.count_nonzero(moving) < LEAP_LEAST:
-        return False
-    found, count = _found(now.before, now.fine, moving)
-    usual, _ = _found(now.earlier_still, now.before, moving)
-    return count >= LEAP_LEAST and found < LEAP_FOUND * usual
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Which pixels of a picture have structure around them, and which of those have the same in the next."""
+
+    textured: NDArray[np.bool_]
+    again: NDArray[np.bool_]
+
+    def share(self, where: NDArray[np.bool_] | None = None) -> float:
+        """Of what is textured there, what is found again; 1 where nothing is."""
+        textured, again = self.textured, self.again
+        if where is not None:
+            textured, again = textured & where, again & where
+        count = np.count_nonzero(textured)
+        return np.count_nonzero(again) / count if count else 1.0
 
 
-def _found(before: Floats, now: Floats, where: NDArray[np.bool_] | None = None) -> tuple[float, int]:
-    """Share of the pixels with structure around them that have the same in both, 1 where there is none; and how many
-    have any."""
+def _found(before: Floats, now: Floats) -> _Found:
     power, other, both = (cv2.blur(a, AROUND) for a in (before * before, now * now, before * now))
     textured = power > STRUCTURE
-    if where is not None:
-        textured &= where
-    found = textured & (both > FOUND * np.sqrt(power * other + 1.0))
-    count = int(np.count_nonzero(textured))
-    return (np.count_nonzero(found) / count if count else 1.0), count
+    return _Found(textured, textured & (both > FOUND * np.sqrt(power * other + 1.0)))
+
+
+def _leaps(found: _Found, usual: _Found, moving: NDArray[np.bool_]) -> bool:
+    """Whether of what moves, beside the step, nothing goes on, though there is much of it."""
+    enough = np.count_nonzero(found.textured & moving) >= LEAP_LEAST
+    return bool(enough and found.share(moving) < LEAP_FOUND * usual.share(moving))
 
 
 def _evenness(before: Floats, now: Floats) -> float:
