@@ -9,6 +9,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from engines.pixels import IMAGES
 
+_PREFIX, _GROUP = "grouped/", "group/"
+"""Of what is around the loop, and of what goes into its body and comes out."""
+_CAST, _FLOAT, _SCAN = f"{_PREFIX}cast", f"{_PREFIX}float", f"{_PREFIX}scan"
+
 
 def grouped(encoder: ModelProto) -> ModelProto:
     """An encoder of batch size K, IMAGES K×H×W×3 in, as one of any batch size N: frames go through it K at a time,
@@ -21,16 +25,16 @@ def grouped(encoder: ModelProto) -> ModelProto:
     del graph.node[:], graph.initializer[:], graph.sparse_initializer[:], graph.input[:], graph.output[:]
     graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["N", *picture]))
     # Floats from here on: TensorRT moves no uint8 about.
-    cast = helper.make_node("Cast", [IMAGES], ["grouped/float"], name="grouped/cast", to=TensorProto.FLOAT)
+    cast = helper.make_node("Cast", [IMAGES], [_FLOAT], name=_CAST, to=TensorProto.FLOAT)
     graph.node.append(cast)
-    frames = "grouped/float" if batch == 1 else _filled(graph, batch)
+    frames = _FLOAT if batch == 1 else _filled(graph, batch)
     _add(graph, "Reshape", [frames, _constant(graph, "groups", [-1, batch, *picture])], "grouped/images")
     names = [o.name for o in encoder.graph.output]
     scan = helper.make_node(
         "Scan",
         ["grouped/images"],
         [f"grouped/{n}" for n in names],
-        name="grouped/scan",
+        name=_SCAN,
         body=body,
         num_scan_inputs=1,
     )
@@ -47,11 +51,40 @@ def grouped(encoder: ModelProto) -> ModelProto:
     return result
 
 
+def one_group(model: ModelProto) -> tuple[ModelProto, int]:
+    """A graph on top of what ``grouped`` made, for exactly one group of K frames and without a loop, and K; K is 0,
+    and the graph as it was, where there is no such loop. For libraries that know none: they are called a group at a
+    time."""
+    scan = next((node for node in model.graph.node if node.name == _SCAN), None)
+    if scan is None:
+        return model, 0
+    (body,) = (attribute.g for attribute in scan.attribute if attribute.name == "body")
+    batch, *picture = _shape(body.input[0])
+    renamed = {body.input[0].name: _FLOAT} | {o.name: o.name.removeprefix(_GROUP) for o in body.output}
+    result = ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    cast = [node for node in model.graph.node if node.name == _CAST]
+    behind = [node for node in model.graph.node if not node.name.startswith(_PREFIX)]
+    del graph.node[:], graph.input[:], graph.value_info[:]
+    graph.node.extend([*cast, *body.node])
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    graph.node.extend(behind)
+    graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [batch, *picture]))
+    graph.initializer.extend(body.initializer)
+    graph.sparse_initializer.extend(body.sparse_initializer)
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[0].dim_value = batch
+    return result, batch
+
+
 def _body(graph: GraphProto) -> GraphProto:
     """The encoder's graph under names that its surroundings do not use."""
     body = GraphProto()
     body.CopyFrom(graph)
-    renamed = {value.name: f"group/{value.name}" for value in (*body.input, *body.output)}
+    renamed = {value.name: _GROUP + value.name for value in (*body.input, *body.output)}
     values: Iterable[ValueInfoProto] = (*body.input, *body.output)
     for value in values:
         value.name = renamed[value.name]
@@ -75,7 +108,7 @@ def _filled(graph: GraphProto, batch: int) -> str:
     _add(graph, "Range", [zero, "grouped/stop", step], "grouped/range")
     _add(graph, "Sub", ["grouped/count", one], "grouped/last")
     _add(graph, "Min", ["grouped/range", "grouped/last"], "grouped/index")
-    _add(graph, "Gather", ["grouped/float", "grouped/index"], "grouped/filled")
+    _add(graph, "Gather", [_FLOAT, "grouped/index"], "grouped/filled")
     return "grouped/filled"
 
 

@@ -125,8 +125,8 @@ class SoftwareTensorRt:
     class TensorIOMode:
         INPUT, OUTPUT = "in", "out"
 
-    def __init__(self, model: Path, gpu: SoftwareGpu) -> None:
-        self.gpu = gpu
+    def __init__(self, model: Path, gpu: SoftwareGpu, batches: tuple[int, int]) -> None:
+        self.gpu, self.batches = gpu, batches
         self.session = onnxruntime.InferenceSession(str(model))
         self.names = ["images", *(o.name for o in self.session.get_outputs())]
         self.addresses: dict[str, int] = {}
@@ -155,10 +155,9 @@ class SoftwareTensorRt:
     def get_tensor_dtype(self, name: str) -> Any:
         return np.uint8 if name == "images" else np.float32
 
-    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(batch, 96, 144, 3) for batch in (1, 4, MOST)]
-
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        least, most = self.batches
+        assert least <= shape[0] <= most
         self.shape = shape
         return True
 
@@ -199,10 +198,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SoftwareGpu:
 
 
 def opened(
-    bundle: Bundle, gpu: SoftwareGpu, plan: bytes = b"plan"
+    bundle: Bundle, gpu: SoftwareGpu, plan: bytes = b"plan", batches: tuple[int, int, int] = (1, 4, MOST)
 ) -> tuple[TensorRtEngine, SoftwareTensorRt]:
-    trt = SoftwareTensorRt(bundle.model_path, gpu)
-    return TensorRtEngine(trt, "tensorrt", Precision.FP32, plan, Path("nowhere")), trt
+    trt = SoftwareTensorRt(bundle.model_path, gpu, (batches[0], batches[-1]))
+    profile = [(batch, 96, 144, 3) for batch in batches]
+    return TensorRtEngine(trt, "tensorrt", Precision.FP32, plan, profile, Path("nowhere")), trt
 
 
 def pictures(bundle: Bundle, count: int) -> Image:
@@ -220,6 +220,22 @@ def test_any_batch_scores_as_onnx_runtime_does(count: int, bundle: Bundle, gpu: 
         np.testing.assert_allclose(found.heat, wanted.score(images).heat, atol=1e-3)
         images = images[::-1]
     np.testing.assert_allclose(engine.features(images).late, wanted.features(images).late, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_an_engine_of_one_batch_size_is_filled_up(count: int, bundle: Bundle, gpu: SoftwareGpu) -> None:
+    engine, _ = opened(bundle, gpu, batches=(4, 4, 4))
+    images = pictures(bundle, count)
+    wanted = OnnxRuntimeEngine(bundle.model_path).score(images).surprise
+    for _ in range(3):  # plain, recorded, repeated
+        np.testing.assert_allclose(engine.score(images).surprise, wanted, atol=1e-3)
+    assert (gpu.captures, engine.bare(images)()) == (1, None)
+
+
+def test_an_engine_of_one_batch_size_takes_no_smaller_one(bundle: Bundle, gpu: SoftwareGpu) -> None:
+    gpu.room = 1 << 20
+    with pytest.raises(EngineError, match="not even for the smallest batch"):
+        opened(bundle, gpu, batches=(MOST, MOST, MOST))
 
 
 def test_batches_that_repeat_are_recorded_and_not_too_many(bundle: Bundle, gpu: SoftwareGpu) -> None:
@@ -271,10 +287,10 @@ def test_a_gpu_with_little_room_takes_smaller_batches(bundle: Bundle, gpu: Softw
     assert (gpu.memory, gpu.streams) == ({}, set())
 
 
-def test_a_gpu_without_room_for_a_frame_is_an_error(bundle: Bundle, gpu: SoftwareGpu) -> None:
+def test_a_gpu_without_room_for_a_batch_is_an_error(bundle: Bundle, gpu: SoftwareGpu) -> None:
     gpu.room = 1 << 14
     with pytest.raises(
-        EngineError, match=r"GPU: must have memory for the batch .*not even for a single frame; free"
+        EngineError, match=r"GPU: must have memory for the batch .*not even for the smallest batch; free"
     ):
         opened(bundle, gpu)
     assert (gpu.memory, gpu.streams) == ({}, set())

@@ -3,7 +3,7 @@ what nobody stated or nobody could trust is refused in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from onnx import TensorProto, helper
 
 from engines.adapt import SHARPEST_HEAT
 from engines.backends import backend_of, library_of
+from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.engine import Precision
 from engines.errors import EngineError, InputError
 from engines.footage import Drive
+from engines.grouped import one_group
 from tests.networks import (
     IMAGENET,
     KERNEL,
@@ -173,6 +175,12 @@ def test_any_number_of_frames_is_answered_as_each_alone(
     for count in (1, 2, 5):
         got = answers(wrapped, images[:count]).late
         np.testing.assert_allclose(got, np.concatenate(alone[:count]), rtol=1e-4, atol=1e-5)
+    alike, group = one_group(wrapped.model)
+    assert group == (together or 0)
+    onnx.checker.check_model(alike, full_check=True)
+    count = group or len(images)
+    got = OnnxRuntimeEngine(alike.SerializeToString()).features(images[:count]).late
+    np.testing.assert_allclose(got, np.concatenate(alone[:count]), rtol=1e-4, atol=1e-5)
 
 
 def test_a_fixed_batch_whose_frames_meddle_is_refused(tmp_path: Path, drives: list[Drive]) -> None:
@@ -274,11 +282,23 @@ def test_models_come_in_many_shapes(make: object, tmp_path: Path, drives: list[D
     np.testing.assert_allclose(got, want, rtol=2e-2 if half else 1e-4, atol=2e-3 if half else 1e-5)
 
 
-def test_tensorrt_takes_the_axes_of_an_einsum(tmp_path: Path, drives: list[Drive]) -> None:
+@pytest.mark.parametrize(
+    ("make", "batches"),
+    [(with_an_einsum, (1, 4, 16)), (batch_of_one_in_its_bones, (1, 1, 1)), (batch_of_two, (2, 2, 2))],
+    ids=["axes of an Einsum", "one frame at a time", "two at a time"],
+)
+def test_tensorrt_builds_it(
+    make: Callable[[Path], Path], batches: tuple[int, ...], tmp_path: Path, drives: list[Drive]
+) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has no wheel for this platform")
-    wrapped = wrap(with_an_einsum(tmp_path / "n.onnx"), STATED, drives)
+    from engines.backends.tensor_rt import split
+
+    wrapped = wrap(make(tmp_path / "n.onnx"), STATED, drives)
     library = library_of(backend_of("tensorrt-rtx"), tmp_path)
-    assert library.build(wrapped.model, Precision.FP32)
+    description, _ = split(library.build(wrapped.model, Precision.FP32))
+    assert description.profile == tuple((batch, H, W, 3) for batch in batches)
+    first = -1 if batches[0] < batches[-1] else batches[0]
+    assert [(v.name, v.shape[0]) for v in description.outputs] == [("late", first)]
 
 
 @pytest.mark.parametrize(

@@ -184,23 +184,33 @@ def test_a_score_of_fixed_batch_is_watched_like_any_other(short_footage: Path, t
     assert np.isfinite(surprises).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "gain", "advice"),
+    [("score", 2.19, "needs --as probability"), ("probability", 2.3, "take an output before it is clipped")],
+)
 def test_a_score_that_cannot_reach_its_alarm_is_told(
-    short_footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    gain: float,
+    advice: str,
+    short_footage: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A score clipped to 1 whose normal footage comes near 1 has its threshold above: no picture ever alarms."""
+    """A score clipped to 1 whose normal footage comes near 1 has its threshold there, or above: no picture ever alarms."""
     tail = [
         helper.make_node("ReduceMean", ["images"], ["level"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["level", "gain"], ["steep"]),
         helper.make_node("Clip", ["steep", "zero", "one"], ["score"]),
     ]
-    constants = {"gain": np.float32(2.19), "zero": np.float32(0), "one": np.float32(1)}
+    constants = {"gain": np.float32(gain), "zero": np.float32(0), "one": np.float32(1)}
     path = network(tmp_path / "n.onnx", tail, constants, ["score"], opset=17)
     common = {"bgr": False, "scale": "1/255", "mean": "0", "std": "1", "higher_is": "stranger", "rate": 5.0}
-    wrap_command(path, [short_footage / "highway.mp4"], tmp_path / "b", kind="score", **common)  # type: ignore[arg-type]
-    calibration = open_bundle(tmp_path / "b").calibration
-    assert calibration.channel("domain").threshold > 1.0
+    wrap_command(path, [short_footage / "highway.mp4"], tmp_path / "b", kind=kind, **common)  # type: ignore[arg-type]
+    bundle = open_bundle(tmp_path / "b")
+    assert bundle.probes().scores.surprise.max() <= bundle.calibration.channel("domain").threshold
     said = "".join(capsys.readouterr()).replace("\n", " ")
-    assert "below the alarm" in said
+    assert "even black, white and noise" in said
+    assert advice in said
     assert "of the network's score" in said
     assert "nats" not in said
 

@@ -22,13 +22,14 @@ from engines.backends.tensor_rt_engine import TensorRtEngine, quiet_log
 from engines.console import Advance, progress
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
+from engines.grouped import one_group
 from engines.machine import gpu_name
 from engines.whole_file import write_whole
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
 MODULES = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx_bindings"}
 PROFILE = (1, 4, 16)
-"""Smallest, usual and largest batch; larger ones are split."""
+"""Smallest, usual and largest batch; larger ones are split. A network of a fixed batch has that one alone."""
 TURING = (7, 5)
 """TensorRT-RTX builds for it only if told, and then for nothing else."""
 
@@ -78,6 +79,7 @@ class TensorRt:
     def build(self, graph: onnx.ModelProto, precision: Precision) -> bytes:
         if self._name == TENSORRT:
             capability()  # tunes on the GPU it will run on: without one, nothing can be built
+        graph, group = one_group(graph)
         trt = self._trt
         log = quiet_log(trt)
         builder = trt.Builder(log)
@@ -90,7 +92,7 @@ class TensorRt:
         source = network.get_input(0)
         frame = tuple(source.shape)[1:]
         profile = builder.create_optimization_profile()
-        profile.set_shape(source.name, *((batch, *frame) for batch in PROFILE))
+        profile.set_shape(source.name, *((batch, *frame) for batch in ([group] * 3 if group else PROFILE)))
         config.add_optimization_profile(profile)
         self._aim(config)
         timings = self._timings(config)
@@ -120,7 +122,7 @@ class TensorRt:
     def load(self, built: bytes, precision: Precision) -> Engine:
         description, plan = split(built)
         kernels = self._folder / f"{self._name}-{precision}.kernels"
-        return TensorRtEngine(self._trt, description.library, precision, plan, kernels)
+        return TensorRtEngine(self._trt, description.library, precision, plan, description.profile, kernels)
 
     def _aim(self, config: Any) -> None:
         """TensorRT-RTX: say which GPU it is for, where it would not think of it itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,21 @@ MOST_RECORDED = 4
 
 
 class TensorRtEngine:
-    """``score(images)`` for any batch size: larger ones than the engine was built for are split. Calls from several
-    threads take turns.
+    """``score(images)`` for any batch size: larger ones than the engine was built for are split, smaller ones filled up
+    with what was there before. Calls from several threads take turns.
 
-    trt: the library's module. plan: its engine. kernels: where TensorRT-RTX keeps what it compiled for this GPU."""
+    trt: the library's module. plan: its engine. profile: shapes of the input, of the smallest batch first, and of the largest
+    last. kernels: where TensorRT-RTX keeps what it compiled for this GPU."""
 
-    def __init__(self, trt: Any, name: str, precision: Precision, plan: bytes, kernels: Path) -> None:
+    def __init__(
+        self,
+        trt: Any,
+        name: str,
+        precision: Precision,
+        plan: bytes,
+        profile: Sequence[tuple[int, ...]],
+        kernels: Path,
+    ) -> None:
         self.name, self.precision = name, precision
         self._trt, self._turn, self._kernels = trt, threading.Lock(), kernels
         self._buffers: dict[str, Buffer] = {}
@@ -54,8 +63,8 @@ class TensorRtEngine:
         inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         self._input = inputs[0]
         self._values = [n for n in names if n != self._input]
-        most = tuple(engine.get_tensor_profile_shape(self._input, 0)[2])
-        self.input_size: tuple[int, int] = (int(most[1]), int(most[2]))
+        self._least, most = profile[0][0], profile[-1]
+        self.input_size: tuple[int, int] = (most[1], most[2])
         self._features = [n for n in FEATURES if n in self._values]
         self._stream = Stream()
         try:
@@ -128,18 +137,18 @@ class TensorRtEngine:
 
     def _allocate_what_fits(self, most: tuple[int, ...]) -> int:
         """Take memory for the largest batch that the GPU has room for, and return its size."""
-        rows = int(most[0])
+        rows = most[0]
         while True:
             try:
                 self._allocate((rows, *most[1:]))
                 return rows
             except OutOfMemoryError as error:
                 self._free()
-                if rows == 1:
+                if rows == self._least:
                     raise EngineError(
-                        error.where, f"{error.problem}, not even for a single frame", "free memory on it"
+                        error.where, f"{error.problem}, not even for the smallest batch", "free memory on it"
                     ) from error
-                rows = (rows + 1) // 2
+                rows = max((rows + 1) // 2, self._least)
 
     def _free(self) -> None:
         buffers, self._buffers = self._buffers, {}
@@ -169,6 +178,7 @@ class TensorRtEngine:
         """From page-locked memory through the engine and back, and wait for it."""
         stream = self._stream
         assert stream is not None
+        rows = max(rows, self._least)
         if names is OUTPUTS and rows not in self._recorded and self._worth_recording(rows):
             self._record(rows)
         if names is OUTPUTS and rows in self._recorded:

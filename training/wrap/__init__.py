@@ -200,16 +200,20 @@ def teach_wrapped(
     check_target(out)
     chosen = replace(lesson, density=DensityKind.DIRECT) if scored else lesson
     bundle, _ = teach(out, (wrapped.name, wrapped.model, None), normal, other, chosen)
-    return bundle, _warnings(bundle) if scored else ()
+    return bundle, _warnings(bundle, wrapped.answer.kind) if scored else ()
 
 
-def _warnings(bundle: Bundle) -> tuple[str, ...]:
-    """A score that ends below its threshold can never raise an alarm."""
+def _warnings(bundle: Bundle, kind: Kind) -> tuple[str, ...]:
+    """A score that ends where its threshold is, or below, can never raise an alarm."""
     highest = float(bundle.probes().scores.surprise.max())
     threshold = bundle.calibration.channel("domain").threshold
-    if highest >= threshold:
+    if highest > threshold:
         return ()
+    advice = {
+        Kind.SCORE: "a score that is clipped to 0…1 needs --as probability, or an output before the clip",
+        Kind.PROBABILITY: "normal footage comes to the end of this one; take an output before it is clipped (--output), or export the "
+        "network without normalisation",
+    }
     return (
-        f"even black, white and noise score at most {highest:.3g}, below the alarm at {threshold:.3g}: a score that is "
-        "clipped to 0…1 needs --as probability, or an output before the clip",
+        f"even black, white and noise score at most {highest:.3g}, and the alarm is above {threshold:.3g}: {advice[kind]}",
     )
