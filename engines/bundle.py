@@ -285,14 +285,17 @@ def _replace(partial: Path, path: Path) -> None:
         return
     # A folder cannot be renamed over a full one: the old bundle steps aside first and leaves last.
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    path.replace(aside / "bundle")
     try:
-        partial.replace(path)
-    except OSError:
-        (aside / "bundle").replace(path)
-        raise
+        path.replace(aside / "bundle")
+        try:
+            partial.replace(path)
+        except OSError:
+            (aside / "bundle").replace(path)
+            raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        # Unless it could not come back: then the only bundle there is lies in it.
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sha256(data: bytes) -> str:

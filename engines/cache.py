@@ -110,7 +110,7 @@ class EngineCache:
         if found.key != key:
             return None, _difference(found.key, key)
         built = file.read_bytes()
-        if hashlib.sha256(built).hexdigest() != found.sha256:
+        if sha256_of(built) != found.sha256:
             return None, "is damaged"
         return built, ""
 
@@ -119,15 +119,16 @@ class EngineCache:
         self.make()
         file = self.engine_file(key)
         write_whole(file, built)
-        self._write(
-            f"{key.backend}-{key.precision}.json", Entry(key, hashlib.sha256(built).hexdigest(), notes)
-        )
+        self._write(f"{key.backend}-{key.precision}.json", Entry(key, sha256_of(built), notes))
         return file
 
-    def record(self, key: Key, report: Report) -> None:
-        """Keep the report of an engine's verification; OutputError where nothing can be written."""
+    def record(self, key: Key, sha256: str, report: Report) -> None:
+        """Keep the report of the verification of the engine with this content, if it is the one that is kept (another process
+        may have built one meanwhile); OutputError where nothing can be written."""
         self.make()
         found = self.entry(key) or Entry(key)
+        if found.sha256 != sha256:
+            return
         self._write(f"{key.backend}-{key.precision}.json", msgspec.structs.replace(found, report=report))
 
     def choice(self) -> Choice | None:
@@ -167,6 +168,10 @@ class EngineCache:
 
     def _write(self, name: str, record: msgspec.Struct) -> None:
         write_whole(self.folder / name, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+def sha256_of(built: bytes) -> str:
+    return hashlib.sha256(built).hexdigest()
 
 
 def _difference(found: Key, wanted: Key) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -230,7 +231,10 @@ class Recording:
     def _images(self) -> Iterator[Frame]:
         for index, file in enumerate(self.drive.files):
             data = np.fromfile(file, np.uint8)
-            picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+            picture = None
+            # One that says it is larger than OpenCV takes.
+            with suppress(cv2.error):
+                picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
             if picture is None:
                 self.notes.append(f"{file.name} cannot be read as an image; it was left out")
                 continue

@@ -7,7 +7,7 @@ and more. The encoder outweighs this tail by far; the outputs are float32 again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -166,12 +166,23 @@ def _keep(
 ) -> None:
     """Leave only the nodes and outputs that the predicates say, and the constants those read."""
     nodes, outputs = [n for n in graph.node if node(n)], [o for o in graph.output if output(o.name)]
-    read = {name for n in nodes for name in n.input}
+    read = read_by(nodes)
     constants = [c for c in graph.initializer if c.name in read]
     for field, kept in ((graph.node, nodes), (graph.output, outputs), (graph.initializer, constants)):
         del field[:]
         field.extend(kept)
     del graph.value_info[:]
+
+
+def read_by(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Every name that nodes read, in their branches and loops too."""
+    read: set[str] = set()
+    for node in nodes:
+        read.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                read |= read_by(inner.node).union(output.name for output in inner.output)
+    return read
 
 
 def _pooled(builder: _Builder, late: str, pooling: np.ndarray) -> str:

@@ -51,13 +51,12 @@ def grouped(encoder: ModelProto) -> ModelProto:
     return result
 
 
-def one_group(model: ModelProto) -> tuple[ModelProto, int]:
-    """A graph on top of what ``grouped`` made, for exactly one group of K frames and without a loop, and K; K is 0,
-    and the graph as it was, where there is no such loop. For libraries that know none: they are called a group at a
-    time."""
+def one_group(model: ModelProto) -> ModelProto:
+    """What ``grouped`` made, or a graph on top of that, for exactly one group of K frames and without its loop; any other
+    graph as it is. For libraries that know no loops: they are called a group at a time."""
     scan = next((node for node in model.graph.node if node.name == _SCAN), None)
     if scan is None:
-        return model, 0
+        return model
     (body,) = (attribute.g for attribute in scan.attribute if attribute.name == "body")
     batch, *picture = _shape(body.input[0])
     renamed = {body.input[0].name: _FLOAT} | {o.name: o.name.removeprefix(_GROUP) for o in body.output}
@@ -77,7 +76,7 @@ def one_group(model: ModelProto) -> tuple[ModelProto, int]:
     graph.sparse_initializer.extend(body.sparse_initializer)
     for output in graph.output:
         output.type.tensor_type.shape.dim[0].dim_value = batch
-    return result, batch
+    return result
 
 
 def _body(graph: GraphProto) -> GraphProto:

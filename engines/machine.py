@@ -11,25 +11,34 @@ _NVIDIA = Path("/proc/driver/nvidia")
 _WINDOWS_SUBSYSTEM = Path("/dev/dxg")
 
 
+_WIDTHS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+_WIDTHS_OF_ARM = ("asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
+"""What libraries look at before they choose how to compute."""
+
+
 def processor() -> str:
-    """Name of the processor and how many cores this process may use."""
+    """Name of the processor, how many cores this process may use, and what they can do: different ones share a name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    name = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = models[0] if models else name
-    return f"{name}, {cores} core{'s' * (cores != 1)}"
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    known = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
+    able = [width for width in (*_WIDTHS, *_WIDTHS_OF_ARM) if width in known]
+    return ", ".join([name, f"{cores} core{'s' * (cores != 1)}", *([" ".join(able)] * bool(able))])
 
 
 def sums_saturate() -> bool:
     """Whether this is an x86 processor without VNNI, which adds 8-bit products in pairs to 16 bits."""
+    flags = _cpuinfo("flags").split()
+    return bool(flags) and not {"avx512_vnni", "avx_vnni"}.intersection(flags)
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of the first processor; empty elsewhere."""
     with suppress(OSError):
-        flags = next(
-            (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), ""
-        )
-        return bool(flags) and not {"avx512_vnni", "avx_vnni"} & set(flags.split())
-    return False
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == field:
+                return value.strip()
+    return ""
 
 
 def gpu_name() -> str:

@@ -49,10 +49,12 @@ def open_engine(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """An engine ready to run, its key, and the report of its verification (None where that was not wanted)."""
+    """An engine ready to run, its key and its content's sha256, and the report of its verification (None where that was not
+    wanted)."""
 
     engine: Engine
     key: Key
+    sha256: str
     report: Report | None
 
 
@@ -92,10 +94,11 @@ def load(bundle: Bundle, backend: Backend, precision: Precision, say: Say) -> Op
     library = library_of(backend, kept.folder)
     done = compiled(bundle, backend, precision, library, say)
     entry = kept.entry(done.key)
-    report = entry.report if entry is not None else None
+    # What could not be kept is not what the report is about.
+    report = entry.report if entry is not None and entry.sha256 == done.sha256 else None
     if report is not None and report.bundle != bundle.sha256:
         report = None
-    return Opened(library.load(done.built, precision), done.key, report)
+    return Opened(library.load(done.built, precision), done.key, done.sha256, report)
 
 
 def ready(bundle: Bundle, one: Wanted, say: Say) -> None:
@@ -108,7 +111,7 @@ def verified(bundle: Bundle, opened: Opened, say: Say, reference: Reference | No
     """Verify an engine now, and remember the report."""
     report = verify_engine(opened.engine, bundle, reference)
     try:
-        EngineCache.beside(bundle).record(opened.key, report)
+        EngineCache.beside(bundle).record(opened.key, opened.sha256, report)
     except OutputError as error:
         say(f"the verification cannot be remembered: {error}")
     return report

@@ -45,6 +45,13 @@ def rgb_planes(picture: Image) -> tuple[Image, Chroma]:
     return np.asarray(luma, np.uint8), (chroma[0], chroma[1])
 
 
+def subsampling(luma: Image, chroma: Image) -> tuple[int, int]:
+    """How many rows and columns of ``luma`` a sample of ``chroma`` stands for. Of an odd picture there are half as many,
+    rounded up by decoders, and down by ``rgb_planes``."""
+    down, across = (round(light / colour) for light, colour in zip(luma.shape, chroma.shape, strict=True))
+    return down, across
+
+
 def _view(plane: av.video.plane.VideoPlane, width: int) -> Image:
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     rows.flags.writeable = False

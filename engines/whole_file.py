@@ -8,6 +8,10 @@ from pathlib import Path
 
 from engines.errors import OutputError
 
+_UMASK = os.umask(0o077)
+"""Asked for once, while this thread is alone: it cannot be read without being set."""
+os.umask(_UMASK)
+
 
 def write_whole(path: Path, data: bytes, remedy: str = "choose another place") -> None:
     """Write ``data`` under a temporary name beside ``path``, then rename; OutputError, which says ``remedy``, where that
@@ -21,9 +25,7 @@ def write_whole(path: Path, data: bytes, remedy: str = "choose another place") -
             file.flush()
             # Without this a power cut could leave the new name on an empty file.
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
+        partial.chmod(0o666 & ~_UMASK)
         partial.replace(path)
     except OSError as error:
         raise OutputError(path, f"must be writable: {error.strerror}", remedy) from error

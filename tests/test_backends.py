@@ -1,4 +1,4 @@
-"""Every backend that runs here, against the reference and against bad input; the cache, and what ``auto`` takes."""
+"""Every backend that runs here, against the reference and against bad input, and what ``auto`` takes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -20,7 +21,6 @@ import engines.opening
 from engines.backends import BACKENDS, backend_of, installed, library_of, open_vino
 from engines.bundle import Bundle, open_bundle
 from engines.cache import Check, EngineCache, Report
-from engines.compiling.compile import compiled
 from engines.engine import Arrays, Batches, Engine, OutOfMemoryError, Precision
 from engines.errors import EngineError
 from engines.frames import Image
@@ -191,6 +191,28 @@ def test_a_closed_engine_says_so(bundle: Bundle) -> None:
             engine.score(frames(1))
 
 
+@pytest.mark.parametrize("name", CPU)
+def test_an_engine_closed_while_it_scores_says_so(name: str, bundle: Bundle) -> None:
+    engine, refused = open_engine(bundle, name), []
+
+    def score() -> None:
+        while not refused:
+            try:
+                engine.score(frames(4))
+            except EngineError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=score) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    engine.close()
+    for thread in threads:
+        thread.join(30.0)
+    assert refused
+    assert all("it was closed" in line for line in refused)
+
+
 class SmallMemory:
     """A library that has room for ``most`` frames; returns each frame's first value."""
 
@@ -247,78 +269,6 @@ def test_a_missing_library_is_named_with_its_extra(
 def test_what_no_backend_has_is_refused(backend: str, precision: str, words: str, bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=words):
         open_engine(bundle, backend, Precision(precision))
-
-
-def engine_file(bundle: Bundle) -> Path:
-    return EngineCache.beside(bundle).folder / "openvino-fp32.engine"
-
-
-def change_key(bundle: Bundle, **changes: str) -> None:
-    """Make the cached engine that of another machine or graph."""
-    record = EngineCache.beside(bundle).folder / "openvino-fp32.json"
-    entry = json.loads(record.read_text())
-    entry["key"] |= changes
-    record.write_text(json.dumps(entry))
-
-
-def damage(bundle: Bundle) -> None:
-    content = bytearray(engine_file(bundle).read_bytes())
-    content[len(content) // 2] ^= 255
-    engine_file(bundle).write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (damage, "is damaged"),
-        (lambda b: engine_file(b).write_bytes(engine_file(b).read_bytes()[:1000]), "is damaged"),
-        (lambda b: change_key(b, target="another processor"), "is for another processor, this is"),
-        (lambda b: change_key(b, library="1.0"), "is of version 1.0 of the library, this is"),
-        (lambda b: change_key(b, graph="0" * 64), "is of another graph"),
-        (lambda b: change_key(b, sightline="0.0.1"), "is of version 0.0.1 of sightline"),
-    ],
-    ids=["a byte", "truncated", "another processor", "another version", "another graph", "older sightline"],
-)
-def test_a_cached_engine_that_does_not_fit_is_built_again_and_said_so(
-    spoil: object, words: str, bundle: Bundle
-) -> None:
-    images = bundle.probes().frames
-    scores = open_engine(bundle, "openvino").score(images)
-    spoil(bundle)  # type: ignore[operator]
-    said: list[str] = []
-    again = open_engine(bundle, "openvino", say=said.append)
-    assert [line for line in said if words in line] == said
-    assert len(said) == 1
-    np.testing.assert_array_equal(again.score(images).surprise, scores.surprise)
-    said.clear()
-    open_engine(bundle, "openvino", say=said.append)
-    assert said == []
-
-
-def test_a_record_that_cannot_be_read_is_no_record(bundle: Bundle) -> None:
-    open_engine(bundle, "openvino")
-    for file in EngineCache.beside(bundle).folder.glob("*.json"):
-        file.write_text('{"key": 3')
-    assert np.isfinite(open_engine(bundle, "openvino").score(frames(2)).surprise).all()
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(bundle: Bundle) -> None:
-    EngineCache.beside(bundle).folder.write_text("a file where the folder should be")
-    said: list[str] = []
-    engine = open_engine(bundle, "openvino", say=said.append)
-    assert np.isfinite(engine.score(frames(2)).surprise).all()
-    assert [line.partition(":")[0] for line in said] == [
-        "the engine cannot be kept",
-        "the verification cannot be remembered",
-    ]
-
-
-def test_the_bundle_itself_is_never_touched(bundle: Bundle) -> None:
-    before = {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()}
-    for name in CPU:
-        open_engine(bundle, name)
-    assert {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()} == before
-    assert not list(bundle.path.parent.glob(".*"))
 
 
 class Shifted:
@@ -420,22 +370,6 @@ def test_int8_is_quantised_with_the_bundles_own_pictures(bundle: Bundle) -> None
     near = exact < 2.0 * np.median(exact)
     assert near.sum() >= 24
     np.testing.assert_allclose(found["openvino"][near], found["onnxruntime"][near], rtol=0.05, atol=0.5)
-
-
-def test_compile_keeps_what_it_built_and_builds_again_only_if_told(bundle: Bundle) -> None:
-    backend, cache = backend_of("openvino"), EngineCache.beside(bundle)
-    library = library_of(backend, cache.folder)
-    assert compiled(bundle, backend, FP32, library, quiet).fresh
-    assert not compiled(bundle, backend, FP32, library, quiet).fresh
-    assert compiled(bundle, backend, FP32, library, quiet, again=True).fresh
-
-
-def test_a_verification_of_another_calibration_does_not_count(bundle: Bundle) -> None:
-    opened = load(bundle, backend_of("onnxruntime"), FP32, quiet)
-    report = verified(bundle, opened, quiet)
-    assert load(bundle, backend_of("onnxruntime"), FP32, quiet).report == report
-    EngineCache.beside(bundle).record(opened.key, msgspec.structs.replace(report, bundle="0" * 64))
-    assert load(bundle, backend_of("onnxruntime"), FP32, quiet).report is None
 
 
 def test_a_report_fails_if_one_check_does() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -113,9 +115,13 @@ def test_a_broken_image_is_left_out_and_named(tmp_path: Path) -> None:
     folder = images(tmp_path / "d", 5)
     (folder / "frame_2.png").write_bytes(b"")
     (folder / "frame_3.png").write_bytes(b"no image")
+    # A PNG whose header promises more pixels than OpenCV takes.
+    size = struct.pack(">II5B", 100_000, 100_000, 8, 2, 0, 0, 0)
+    head = struct.pack(">I4s", len(size), b"IHDR") + size + struct.pack(">I", zlib.crc32(b"IHDR" + size))
+    (folder / "frame_4.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head)
     times, recording = read(folder)
-    assert times == pytest.approx([0.0, 0.1, 0.4])
-    assert [note.split()[0] for note in recording.notes] == ["frame_2.png", "frame_3.png"]
+    assert times == pytest.approx([0.0, 0.1])
+    assert [note.split()[0] for note in recording.notes] == ["frame_2.png", "frame_3.png", "frame_4.png"]
 
 
 def test_an_image_of_another_size_is_read(tmp_path: Path) -> None:

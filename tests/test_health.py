@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from engines.bundle import open_bundle
 from engines.decision import Calibration, Channel, Rule
 from engines.faults import FAULTS, Timed, inject_timed
 from engines.footage import rgb_frame
-from engines.frames import Frame
+from engines.frames import Frame, Image
 from engines.health import CHECKS, MODES, HealthChecks, held_levels, raised_limits
 from engines.health.fault import Fault
 from engines.health.past import GUARD_S, WARMUP_S
+from engines.planes import Chroma, planes, rgb_planes
 from engines.regions import Regions
 from engines.rendered import Drive, Segment, render
 from monitor.detector import Detector, Sample
@@ -79,6 +81,30 @@ def camera(drive: list[Timed]) -> Camera:
     camera = Camera()
     assert begun(camera.watch(t for t in drive if t.time_s < BEFORE_S)) == []
     return camera
+
+
+def decoded(picture: Image) -> tuple[Image, Chroma]:
+    return planes(av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p"))
+
+
+@pytest.mark.parametrize("planes_of", [decoded, rgb_planes])
+@pytest.mark.parametrize("size", [(478, 268), (479, 269), (479, 268), (478, 269)])
+def test_a_picture_of_odd_size_is_judged_as_an_even_one(
+    size: tuple[int, int], planes_of: Callable[[Image], tuple[Image, Chroma]], drive: list[Timed]
+) -> None:
+    """Chroma of 269 rows has 135 from decoders and 134 from us; it was taken to have as many as luma. In the end the codec's
+    grey fills the lower half."""
+    (width, height), health, small = size, HealthChecks(), np.zeros((*INPUT, 3), np.uint8)
+    for index, (time_s, picture) in enumerate(drive[:80]):
+        luma, chroma = planes_of(np.ascontiguousarray(picture[:height, :width]))
+        if index >= 60:
+            luma, *chroma = (
+                np.concatenate([p[: len(p) // 2], np.full_like(p[len(p) // 2 :], 128)])
+                for p in (luma, *chroma)
+            )
+        frame = Frame("cam", index, time_s, 0.0, small, luma, chroma=(chroma[0], chroma[1]))
+        statistics = health.check(frame).statistics
+    assert statistics["decay"] == pytest.approx(0.5, abs=0.1)
 
 
 def broken(drive: list[Timed], mode: str, severity: int, seed: int) -> Iterator[Timed]:

@@ -28,10 +28,11 @@ MOST = 16
 
 class SoftwareGpu:
     """CUDA's runtime, as far as an engine uses it. room: bytes of device memory. recordable: whether work on a stream can
-    be captured. launches and captures: how often each was done."""
+    be captured. most_contexts: for how many execution contexts there is room. launches and captures: how often each was
+    done."""
 
     def __init__(self, room: int = 1 << 30) -> None:
-        self.room, self.recordable = room, True
+        self.room, self.recordable, self.most_contexts = room, True, 1 << 30
         self.launches = self.captures = 0
         self.memory: dict[int, Any] = {}
         self.recording: list[Callable[[], None]] | None = None
@@ -117,7 +118,7 @@ class SoftwareGpu:
 
 
 class SoftwareTensorRt:
-    """TensorRT's module, engine and context at once, for one graph; a plan other than b"plan" is not one."""
+    """TensorRT's module and engine at once, for one graph; a plan other than b"plan" is not one."""
 
     class ILogger:
         ERROR = 1
@@ -129,10 +130,9 @@ class SoftwareTensorRt:
         self.gpu, self.batches = gpu, batches
         self.session = onnxruntime.InferenceSession(str(model))
         self.names = ["images", *(o.name for o in self.session.get_outputs())]
-        self.addresses: dict[str, int] = {}
-        self.shape: tuple[int, ...] = ()
         self.num_io_tensors = len(self.names)
         self.works = True
+        self.contexts = 0
 
     def Runtime(self, log: Any) -> SoftwareTensorRt:  # noqa: N802
         return self
@@ -140,8 +140,9 @@ class SoftwareTensorRt:
     def deserialize_cuda_engine(self, plan: bytes) -> SoftwareTensorRt | None:
         return self if plan == b"plan" else None
 
-    def create_execution_context(self) -> SoftwareTensorRt:
-        return self
+    def create_execution_context(self) -> SoftwareContext | None:
+        self.contexts += 1
+        return SoftwareContext(self) if self.contexts <= self.gpu.most_contexts else None
 
     def nptype(self, kind: Any) -> Any:
         return kind
@@ -155,8 +156,20 @@ class SoftwareTensorRt:
     def get_tensor_dtype(self, name: str) -> Any:
         return np.uint8 if name == "images" else np.float32
 
+
+class SoftwareContext:
+    """What of an engine depends on a shape. Work may be recorded only of a shape that has been run, and none other may run
+    there after."""
+
+    def __init__(self, engine: SoftwareTensorRt) -> None:
+        self.engine, self.gpu = engine, engine.gpu
+        self.addresses: dict[str, int] = {}
+        self.shape: tuple[int, ...] = ()
+        self.settled: tuple[int, ...] = ()
+        self.recorded = False
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        least, most = self.batches
+        least, most = self.engine.batches
         assert least <= shape[0] <= most
         self.shape = shape
         return True
@@ -164,7 +177,7 @@ class SoftwareTensorRt:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         if name == "images":
             return self.shape
-        dims = next(o.shape for o in self.session.get_outputs() if o.name == name)
+        dims = next(o.shape for o in self.engine.session.get_outputs() if o.name == name)
         return (self.shape[0], *dims[1:])
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -173,16 +186,21 @@ class SoftwareTensorRt:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream in self.gpu.streams
-        shape = self.shape
+        shape, engine = self.shape, self.engine
+        if self.gpu.recording is not None:
+            assert shape == self.settled
+            self.recorded = True
+        assert not self.recorded or shape == self.settled
+        self.settled = shape
 
         def work() -> None:
             images = np.frombuffer(ctypes.string_at(self.addresses["images"], int(np.prod(shape))), np.uint8)
-            found = self.session.run(self.names[1:], {"images": images.reshape(shape)})
-            for name, values in zip(self.names[1:], found, strict=True):
+            found = engine.session.run(engine.names[1:], {"images": images.reshape(shape)})
+            for name, values in zip(engine.names[1:], found, strict=True):
                 ctypes.memmove(self.addresses[name], values.tobytes(), values.nbytes)
 
         self.gpu.do(work)
-        return self.works
+        return engine.works
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +258,7 @@ def test_an_engine_of_one_batch_size_takes_no_smaller_one(bundle: Bundle, gpu: S
 
 def test_batches_that_repeat_are_recorded_and_not_too_many(bundle: Bundle, gpu: SoftwareGpu) -> None:
     engine, _ = opened(bundle, gpu)
-    for count in (3, 3, 3):
+    for count in (3, 5, 3, 3):  # another size between does not matter
         engine.score(pictures(bundle, count))
     assert (gpu.captures, gpu.launches) == (1, 2)
     for count in (1, 2, 4, 5, 6, 7):
@@ -249,8 +267,11 @@ def test_batches_that_repeat_are_recorded_and_not_too_many(bundle: Bundle, gpu: 
     assert gpu.captures == MOST_RECORDED
 
 
-def test_what_cannot_be_recorded_is_run_as_it_is(bundle: Bundle, gpu: SoftwareGpu) -> None:
-    gpu.recordable = False
+@pytest.mark.parametrize(("recordable", "contexts"), [(False, 9), (True, 1)])
+def test_what_cannot_be_recorded_is_run_as_it_is(
+    recordable: bool, contexts: int, bundle: Bundle, gpu: SoftwareGpu
+) -> None:
+    gpu.recordable, gpu.most_contexts = recordable, contexts
     engine, _ = opened(bundle, gpu)
     wanted = OnnxRuntimeEngine(bundle.model_path).score(pictures(bundle, 3)).surprise
     for _ in range(3):

@@ -15,6 +15,8 @@ from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import open_bundle
 from engines.errors import InputError, SightlineError
 from engines.footage import Drive, find_drives
+from engines.graph import encoder_of, load_graph
+from engines.opening import open_engine
 from engines.proof.verify import verify_engine
 from monitor.replay import replay
 from tests.networks import (
@@ -78,6 +80,34 @@ def unknown_operator(path: Path) -> Path:
     return network(path, [node], {})
 
 
+def a_scalar_beside_it(path: Path) -> Path:
+    tail = [*convolution(), helper.make_node("ReduceMean", ["images"], ["level"], keepdims=0)]
+    tail.append(helper.make_node("Flatten", ["pooled"], ["features"]))
+    return network(path, tail, KERNEL, ["features", "level"])
+
+
+def with_branches(path: Path) -> Path:
+    """Both read a constant that nothing outside of them reads."""
+
+    def branch(kind: str) -> onnx.GraphProto:
+        output = helper.make_tensor_value_info(kind, TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node(kind, ["pooled", "shared"], [kind])], kind, [], [output])
+
+    tail = [
+        *convolution(),
+        helper.make_node("ReduceMean", ["images"], ["level"], keepdims=0),
+        helper.make_node("Greater", ["level", "least"], ["bright"]),
+        helper.make_node("If", ["bright"], ["picked"], then_branch=branch("Mul"), else_branch=branch("Add")),
+        helper.make_node("Reshape", ["picked", "target"], ["features"]),
+    ]
+    constants = {
+        "shared": np.full((1, C, 1, 1), 2, np.float32),
+        "least": np.float32(-1e9),
+        "target": np.array([0, C]),
+    }
+    return network(path, tail, KERNEL | constants)
+
+
 def two_logits(path: Path) -> Path:
     tail = [*convolution(), helper.make_node("Flatten", ["pooled"], ["features"])]
     return network(path, tail, KERNEL)
@@ -98,6 +128,9 @@ def two_logits(path: Path) -> Path:
         (batch_free, STATED | {"size": "64x64"}, f"must take 3×64×64 .* declares ?×3×{H}×{W}"),
         (batch_free, STATED | {"size": "64"}, "--size: must be height x width"),
         (batch_free, STATED | {"scale": "1/0"}, "--scale: must be a number"),
+        (batch_free, STATED | {"scale": "1e400"}, "--scale: must be a number"),
+        (batch_free, STATED | {"mean": "1e400"}, "--mean: must be one number"),
+        (a_scalar_beside_it, STATED | {"output": "features", "heat": "level"}, "must be a map N×h×w"),
         (batch_free, STATED | {"std": "1,0,1"}, "--std: must be one positive number"),
         (batch_free, STATED | {"heat": "features"}, "must be a map N×h×w"),
         (lambda p: small(p, shape=("N", 1, H, W)), STATED, "must take pictures of three channels"),
@@ -108,8 +141,9 @@ def two_logits(path: Path) -> Path:
     ],
     ids=[
         "two inputs", "NaN on black", "labels", "weights lost", "not a model", "unknown operator", "many scores",
-        "unknown output", "wrong layout", "wrong size", "half a size", "scale by zero", "spread of zero",
-        "a vector as heat", "grey", "three axes", "integers", "no probability", "no file",
+        "unknown output", "wrong layout", "wrong size", "half a size", "scale by zero", "scale beyond floats",
+        "mean beyond floats", "a number as heat", "spread of zero", "a vector as heat", "grey", "three axes", "integers",
+        "no probability", "no file",
     ],
 )  # fmt: skip
 def test_what_cannot_be_trusted_is_refused(
@@ -147,6 +181,20 @@ def test_an_embedding_becomes_a_bundle(short_footage: Path, tmp_path: Path) -> N
     assert bundle.manifest.relative
     engine = OnnxRuntimeEngine(bundle.model_path)
     assert verify_engine(engine, bundle).failed == ""
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_what_only_branches_read_stays(backend: str, short_footage: Path, tmp_path: Path) -> None:
+    """The constants of branches were lost where the encoder is fused anew, as it is for OpenVINO and for int8."""
+    wrap_command(
+        with_branches(tmp_path / "n.onnx"), [short_footage / "highway.mp4"], tmp_path / "b",
+        bgr=False, scale="1/255", mean="0", std="1", kind="embedding", rate=5.0,
+    )  # fmt: skip
+    bundle = open_bundle(tmp_path / "b")
+    onnx.checker.check_model(encoder_of(load_graph(bundle.model_path)), full_check=True)
+    images = bundle.probes().frames
+    wanted = OnnxRuntimeEngine(bundle.model_path).score(images).surprise
+    np.testing.assert_allclose(open_engine(bundle, backend).score(images).surprise, wanted, atol=1e-3)
 
 
 def test_a_score_of_fixed_batch_is_watched_like_any_other(short_footage: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ class Backend:
     is called by. extra: of sightline, that brings it. gpu: needs an NVIDIA GPU to run (not to be compiled for, where
     ``ahead`` says so). tail: the widest float that the library knows for what stands behind the encoder. unsigned:
     int8 activations as uint8 with any zero, instead of int8 around zero. saturates: it adds 8-bit products in pairs to 16
-    bits where the processor does. as_is: fp32 runs the bundle's own graph."""
+    bits where the processor does. as_is: fp32 runs the bundle's own graph. loops: it knows them; else a network of a fixed
+    batch is compiled for that batch."""
 
     name: str
     module: str
@@ -39,6 +40,7 @@ class Backend:
     unsigned: bool = False
     saturates: bool = False
     as_is: bool = False
+    loops: bool = True
 
 
 BACKENDS = {
@@ -58,11 +60,11 @@ BACKENDS = {
         ),
         Backend(
             "tensorrt", "engines.backends.tensor_rt", ("tensorrt",), ("tensorrt",), "tensorrt",
-            (_FP32, _FP16, _BF16, _INT8), gpu=True,
+            (_FP32, _FP16, _BF16, _INT8), gpu=True, loops=False,
         ),
         Backend(
             "tensorrt-rtx", "engines.backends.tensor_rt", ("tensorrt_rtx_bindings",), ("tensorrt-rtx-cu13-bindings",),
-            "tensorrt-rtx", (_FP32, _FP16, _BF16, _INT8), gpu=True, ahead=True,
+            "tensorrt-rtx", (_FP32, _FP16, _BF16, _INT8), gpu=True, ahead=True, loops=False,
         ),
     )
 }  # fmt: skip

@@ -57,7 +57,8 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Let go of the compiled graphs."""
-        self._requests = []
+        with self._turn:
+            self._requests = []
 
     def _run(self, places: list[tuple[int, Any]], images: Image) -> Arrays:
         images = checked(images, self.input_size)

@@ -21,8 +21,7 @@ from engines.backends.cuda import capability
 from engines.backends.tensor_rt_engine import TensorRtEngine, quiet_log
 from engines.console import Advance, progress
 from engines.engine import Engine, Precision
-from engines.errors import EngineError
-from engines.grouped import one_group
+from engines.errors import EngineError, OutputError
 from engines.machine import gpu_name
 from engines.whole_file import write_whole
 
@@ -79,7 +78,6 @@ class TensorRt:
     def build(self, graph: onnx.ModelProto, precision: Precision) -> bytes:
         if self._name == TENSORRT:
             capability()  # tunes on the GPU it will run on: without one, nothing can be built
-        graph, group = one_group(graph)
         trt = self._trt
         log = quiet_log(trt)
         builder = trt.Builder(log)
@@ -90,9 +88,10 @@ class TensorRt:
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)
         source = network.get_input(0)
-        frame = tuple(source.shape)[1:]
+        fixed, *frame = source.shape
         profile = builder.create_optimization_profile()
-        profile.set_shape(source.name, *((batch, *frame) for batch in ([group] * 3 if group else PROFILE)))
+        batches = PROFILE if fixed == -1 else (fixed, fixed, fixed)
+        profile.set_shape(source.name, *((batch, *frame) for batch in batches))
         config.add_optimization_profile(profile)
         self._aim(config)
         timings = self._timings(config)
@@ -104,7 +103,10 @@ class TensorRt:
                 self._name, f"must be able to build the graph: {log.last}", "use another backend"
             )
         if timings is not None:
-            write_whole(timings, bytes(config.get_timing_cache().serialize()))
+            # What cannot be kept is measured again next time.
+            with suppress(OSError, OutputError):
+                self._folder.mkdir(exist_ok=True)
+                write_whole(timings, bytes(config.get_timing_cache().serialize()))
         plan = bytes(built)
         description = Description(
             library=self._name,

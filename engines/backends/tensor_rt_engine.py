@@ -41,7 +41,7 @@ class TensorRtEngine:
         self.name, self.precision = name, precision
         self._trt, self._turn, self._kernels = trt, threading.Lock(), kernels
         self._buffers: dict[str, Buffer] = {}
-        self._recorded: dict[int, Any] = {}
+        self._recorded: dict[int, tuple[Any, Any]] = {}
         self._seen: set[int] = set()
         self._stream: Stream | None = None
         self._log = quiet_log(trt)
@@ -103,8 +103,8 @@ class TensorRtEngine:
             if stream is None:
                 return
             self._keep_kernels()
-            for recorded in self._recorded.values():
-                stream.forget(recorded)
+            for graph, _ in self._recorded.values():
+                stream.forget(graph)
             self._recorded = {}
             self._free()
             stream.close()
@@ -163,7 +163,11 @@ class TensorRtEngine:
             shape = tuple(context.get_tensor_shape(name))
             kind = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
             self._buffers[name] = Buffer(shape, kind)
-            context.set_tensor_address(name, self._buffers[name].device)
+        self._bind(context)
+
+    def _bind(self, context: Any) -> None:
+        for name, buffer in self._buffers.items():
+            context.set_tensor_address(name, buffer.device)
 
     def _run(self, names: tuple[str, ...], images: Image) -> Arrays:
         with self._turn:
@@ -182,23 +186,31 @@ class TensorRtEngine:
         if names is OUTPUTS and rows not in self._recorded and self._worth_recording(rows):
             self._record(rows)
         if names is OUTPUTS and rows in self._recorded:
-            stream.launch(self._recorded[rows])
+            stream.launch(self._recorded[rows][0])
         else:
-            self._enqueue(rows, names)
+            self._enqueue(self._context, rows, names)
         stream.wait()
 
     def _record(self, rows: int) -> None:
-        """Record the work of a batch size as a CUDA graph, if the engine can be recorded at all. The call before has
-        settled everything that depends on the shape."""
-        stream = self._stream
+        """Record the work of a batch size as a CUDA graph, if the engine can be recorded at all. It has a context of its own,
+        which no other size changes, and has run once before, so that all that depends on the shape is settled."""
+        stream, context = self._stream, self._engine.create_execution_context()
         assert stream is not None
+        if context is None:  # there is no room for its memory
+            self._records = False
+            return
+        self._bind(context)
         try:
+            self._enqueue(context, rows, OUTPUTS)
+            stream.wait()
             stream.begin_capture()
             try:
-                self._enqueue(rows, OUTPUTS)
-            finally:
-                recorded = stream.end_capture()
-            self._recorded[rows] = recorded
+                self._enqueue(context, rows, OUTPUTS)
+            except EngineError:
+                with suppress(EngineError):
+                    stream.forget(stream.end_capture())
+                raise
+            self._recorded[rows] = (stream.end_capture(), context)
         except EngineError:
             self._records = False
 
@@ -208,8 +220,8 @@ class TensorRtEngine:
         self._seen.add(rows)
         return self._records and again and len(self._recorded) < MOST_RECORDED
 
-    def _enqueue(self, rows: int, names: tuple[str, ...]) -> None:
-        stream, context = self._stream, self._context
+    def _enqueue(self, context: Any, rows: int, names: tuple[str, ...]) -> None:
+        stream = self._stream
         assert stream is not None
         pictures = self._buffers[self._input]
         context.set_input_shape(self._input, (rows, *pictures.host.shape[1:]))

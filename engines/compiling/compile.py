@@ -12,7 +12,7 @@ from engines import __version__
 from engines.backends import Backend
 from engines.backends.onnx_runtime import values
 from engines.bundle import Bundle
-from engines.cache import EngineCache, Key, key_of
+from engines.cache import EngineCache, Key, key_of, sha256_of
 from engines.compiling.half import halved
 from engines.compiling.quantise import HALF, WHOLE, layers_of, quantise
 from engines.compiling.refit import refitted
@@ -21,6 +21,7 @@ from engines.engine import Engine, Library, Precision
 from engines.errors import EngineError, OutputError
 from engines.frames import Image
 from engines.graph import encoder_of, fuse, load_graph
+from engines.grouped import one_group
 from engines.machine import sums_saturate
 from engines.proof.probe_clip import alerts, alike, probe_clips
 from engines.proof.verify import LEAST_RANK, RANKED, TIE, rank_correlation
@@ -37,12 +38,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
-    """An engine file's content and key. notes: what building it had to say. fresh: whether it was built just now."""
+    """An engine file's content and key. notes: what building it had to say. fresh: whether it was built just now. sha256: of
+    the content, empty where that is the bundle's own graph."""
 
     key: Key
     built: bytes
     notes: tuple[str, ...]
     fresh: bool
+    sha256: str = ""
 
 
 def key_for(bundle: Bundle, backend: Backend, precision: Precision, library: Library) -> Key:
@@ -64,7 +67,8 @@ def compiled(
     found, wrong = cache.engine(key)
     if found is not None and not again:
         entry = cache.entry(key)
-        return Compiled(key, found, entry.notes if entry is not None else (), fresh=False)
+        notes = entry.notes if entry is not None else ()
+        return Compiled(key, found, notes, fresh=False, sha256=sha256_of(found))
     if wrong and not again:
         say(f"the cached {backend.name} {precision} engine {wrong}: building it again")
     graph, notes = graph_for(bundle, backend, precision)
@@ -75,7 +79,7 @@ def compiled(
         cache.store(key, built, notes)
     except OutputError as error:
         say(f"the engine cannot be kept: {error}")
-    return Compiled(key, built, notes, fresh=True)
+    return Compiled(key, built, notes, fresh=True, sha256=sha256_of(built))
 
 
 def graph_for(
@@ -87,7 +91,9 @@ def graph_for(
     notes: tuple[str, ...] = ()
     if precision == Precision.INT8:
         encoder, notes = _quantised(bundle, encoder, backend)
-    elif precision == Precision.FP16 or (precision == Precision.BF16 and backend.gpu):
+    elif not backend.loops:
+        encoder = one_group(encoder)
+    if precision == Precision.FP16 or (precision == Precision.BF16 and backend.gpu):
         encoder = halved(encoder, precision)
     return fuse(encoder, bundle.density, np.dtype(backend.tail).type), notes
 
@@ -158,6 +164,6 @@ def _agreement(bundle: Bundle, encoder: onnx.ModelProto, frames: Image) -> Calla
             for name in RANKED
             if np.ptp(getattr(wanted, name)[ranked]) > TIE
         ]
-        return min(ranks) >= least and alike(alerts(clips, part(found, filmed), bundle), told)
+        return min(ranks, default=1.0) >= least and alike(alerts(clips, part(found, filmed), bundle), told)
 
     return agrees

@@ -21,6 +21,7 @@ from engines.compiling.refit import refitted
 from engines.console import Advance
 from engines.errors import EngineError
 from engines.frames import Image
+from engines.graph import read_by
 
 Run = Callable[[onnx.ModelProto, Sequence[str], Image], dict[str, NDArray[np.float32]]]
 """Runs a model on frames and returns the named values, which need not be outputs of the model."""
@@ -222,7 +223,7 @@ def _inserted(
         nodes += _around(graph, (given | read).intersection(node.output), ranges)
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
+    used = read_by(nodes)
     kept = [item for item in graph.initializer if item.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)

@@ -14,6 +14,7 @@ from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import PATCH
 from engines.health.view import Floats, View, mean_of, ranked, share_of
+from engines.planes import subsampling
 
 SMOOTH_S, SEAM_WEIGHT = 0.8, 5.0
 DARK = 16.0
@@ -95,10 +96,9 @@ def _blank(view: View) -> float:
     chroma = view.frame.chroma
     if chroma is None:
         return 0.0
-    height, width = chroma[0].shape
-    stride = max(1, height // SAMPLES)
     luma = view.frame.luma
-    down, across = luma.shape[0] // height, luma.shape[1] // width
+    stride = max(1, chroma[0].shape[0] // SAMPLES)
+    down, across = subsampling(luma, chroma[0])
     light = luma[:: stride * down, :: stride * across]
     blue, red = (plane[::stride, ::stride] for plane in chroma)
     high, wide = min(light.shape[0], blue.shape[0]), min(light.shape[1], blue.shape[1])

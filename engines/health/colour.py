@@ -11,6 +11,7 @@ from engines.health.past import NOTHING, Past
 from engines.health.scene import Link
 from engines.health.sight import cut
 from engines.health.view import Floats, View, mean_of
+from engines.planes import subsampling
 
 LEAST_SWAP, SWAP_TIMES, SWAP_LEFT, SWAP_S = 0.002, 6.0, 0.2, 2.0
 """Mean square change of the balance of the channels (log), absolute and over the usual one, that an exchange must
@@ -110,7 +111,7 @@ class Fringe:
         if chroma is None or not view.whole_patches:
             return np.nan
         height, width = luma.shape
-        down, across = height // chroma[0].shape[0], width // chroma[0].shape[1]
+        down, across = subsampling(luma, chroma[0])
         h, w = side // down, side // across
         tops, lefts = view.sight.corners.T
         light = cv2.resize(view.patches.transpose(1, 2, 0), (w, h), interpolation=cv2.INTER_AREA)

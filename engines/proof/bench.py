@@ -110,7 +110,7 @@ def flops_per_frame(model: onnx.ModelProto) -> float:
         shapes[value.name] = tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)
     total = 0
     for node in inferred.node:
-        if node.op_type in {"Conv", "MatMul", "Gemm"}:
+        if node.op_type in {"Conv", "MatMul", "Gemm"} and node.input[1] in shapes:
             total += 2 * math.prod(shapes.get(node.output[0], (0,))) * _summed(node, shapes[node.input[1]])
     return float(total)
 
@@ -120,7 +120,7 @@ def _summed(node: onnx.NodeProto, weights: tuple[int, ...]) -> int:
     if node.op_type == "Conv":
         return math.prod(weights[1:])
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return weights[-1] if transposed else weights[-2]
+    return weights[-1] if transposed or len(weights) == 1 else weights[-2]
 
 
 def sgemm_peak(seconds: float = 0.3) -> float:

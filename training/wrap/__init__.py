@@ -118,15 +118,24 @@ def _answers(network: Network, model: ModelProto, pictures: Image, batch: int) -
     """Answers for single pictures, each of which fills a whole batch alone."""
     engine = _engine(network, model)
     rows = [_run(network, engine, np.repeat(picture[None], batch, axis=0)) for picture in pictures]
-    answers = [np.atleast_1d(row.late) for row in rows]
-    if any(len(late) != batch for late in answers):
+    late = _firsts(network, "", [row.late for row in rows], batch)
+    maps = [row.heat for row in rows if row.heat is not None]
+    return Features(late, heat=_firsts(network, " with a heat map", maps, batch) if maps else None)
+
+
+def _firsts(
+    network: Network, what: str, answers: Sequence[NDArray[np.float32]], batch: int
+) -> NDArray[np.float32]:
+    """The first of each batch of answers."""
+    answers = [np.atleast_1d(answer) for answer in answers]
+    if any(len(answer) != batch for answer in answers):
         got = "×".join(map(str, answers[0].shape))
         raise EngineError(
-            network.path, f"must answer once per frame, got {got} for {batch} frames", "name another output"
+            network.path,
+            f"must answer once per frame{what}, got {got} for {batch} frames",
+            "name another output",
         )
-    late = np.concatenate([late[:1] for late in answers])
-    maps = [row.heat[:1] for row in rows if row.heat is not None]
-    return Features(late, heat=np.concatenate(maps) if maps else None)
+    return np.concatenate([answer[:1] for answer in answers])
 
 
 def _engine(network: Network, model: ModelProto) -> OnnxRuntimeEngine:

@@ -112,7 +112,7 @@ def stated(network: Network, flags: Mapping[str, str]) -> Stated:
         parse, wanted = _PARSERS[name]
         try:
             values[name] = parse(text)
-        except (ValueError, ZeroDivisionError) as error:
+        except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise InputError(where, f"must be {wanted}, got {text!r}", "correct it") from error
     if network.element_type == TensorProto.UINT8:
         _refuse_arithmetic(network, texts)
