@@ -38,13 +38,13 @@ class Cursor:
     """Where a subscriber stands in the journal.
 
     epoch: the journal followed, empty until known. since: the last alert taken in, None to begin with the
-    next. ready: alerts taken in and not yet handed out, as number and payload. dealt: the last alert handed
+    next. ready: alerts taken in and not yet handed out, as epoch, number and payload. dealt: the last alert handed
     out. behind: whether the journal must be asked for what follows ``since``. where: named in notices.
     """
 
     def __init__(self, where: str, epoch: str, since: int | None, notify: Callable[[Notice], None]) -> None:
         self.epoch, self.since, self.dealt = epoch, since, since
-        self.ready: deque[tuple[int, bytes]] = deque()
+        self.ready: deque[tuple[str, int, bytes]] = deque()
         self.behind = False
         self.repaired = self.lost = 0
         self._where, self._notify = where, notify
@@ -66,7 +66,7 @@ class Cursor:
         if self.since is None:
             self.since = self.dealt = sequence - 1
         if sequence == self.since + 1:
-            self.ready.append((sequence, payload))
+            self.ready.append((self.epoch, sequence, payload))
             self.since = sequence
         self.behind |= sequence > self.since
 
@@ -85,7 +85,7 @@ class Cursor:
         for sequence, payload in rows:
             if sequence > reached:
                 self._skip_to(sequence - 1)
-                self.ready.append((sequence, payload))
+                self.ready.append((self.epoch, sequence, payload))
                 self.since = sequence
                 self.repaired += 1
         if not rows:

@@ -77,6 +77,7 @@ class Detector:
         """units: of the channels, for events to name."""
         self._stream, self._calibration, self._rule = stream, calibration, calibration.rule
         self._units = units or {}
+        self._within = within
         self._channels = Channels(calibration.rule, within)
         self._open: Event | None = None
         self._source = Source.CHANNELS
@@ -110,7 +111,9 @@ class Detector:
             raise ValueError(
                 f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s"
             )
-        self._last_s = sample.time_s
+        gap_s, self._last_s = sample.time_s - self._last_s, sample.time_s
+        if self.silent:
+            self._resume(gap_s)
         self._doubt.take(sample.time_s, sample.health)
         levels = self._advance(sample)
         events = self._faults(sample) + self._scene(sample, levels)
@@ -142,6 +145,17 @@ class Detector:
     def _blind(self) -> bool:
         """Whether an event says that the picture is not one of the scene."""
         return self._open is not None and self._source is not Source.CHANNELS
+
+    def _resume(self, gap_s: float) -> None:
+        """Take a frame after a want of frames that was told: what is over begins only now, and what was long ago is no past
+        to compare with."""
+        assert self._open is not None
+        if gap_s > self._open.threshold:
+            # The last frame before the outage may have been held back until after that was told.
+            self._clear_since = None
+        if gap_s > self._rule.reference_s:
+            self._channels = Channels(self._rule, self._within)
+            self._history.clear()
 
     def _advance(self, sample: Sample) -> Levels:
         if self._blind or sample.health.suspect is not None or not sample.scored:

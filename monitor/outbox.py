@@ -7,8 +7,10 @@ again: the alerts go without, and say so.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -83,6 +85,7 @@ class Outbox:
         self._session, self._log, self._endpoint, self._snapshots = session, log, endpoint, snapshots
         self._queue: queue.Queue[Message] = queue.Queue(CAPACITY)
         self._stop = threading.Event()
+        self._revived_s, self._clips_until_s = -math.inf, math.inf
         self._failing: set[str] = set()
         self._lost = 0
         for folder in (journal.parent, snapshots, None if evidence is None else evidence.folder):
@@ -112,9 +115,10 @@ class Outbox:
 
     def close(self, deadline_s: float = 1.0) -> None:
         """Deliver what waits, within ``deadline_s``, and close. Says what had to be left behind."""
+        self._clips_until_s = time.monotonic() + 0.4 * deadline_s
         self._stop.set()
         self._thread.join(deadline_s)
-        left = self._queue.qsize() + self._lost
+        left = self._queue.qsize() + self._lost + self._thread.is_alive()
         if left:
             self._log(f"{left} alerts could not be journalled and are lost")
         if self._thread.is_alive():
@@ -129,11 +133,14 @@ class Outbox:
 
     def _run(self) -> None:
         while not (self._stop.is_set() and self._queue.empty()):
-            with suppress(queue.Empty):
+            try:
                 message = self._queue.get(timeout=0.1)
-                if not self._deliver(message):
-                    self._lost += 1
-                    return
+            except queue.Empty:
+                self._revive()
+                continue
+            if not self._deliver(message):
+                self._lost += 1
+                return
 
     def _deliver(self, message: Message) -> bool:
         """Try until it is in the journal; False when stopped before that."""
@@ -188,6 +195,17 @@ class Outbox:
             self._publisher = None
             self._open_publisher()
 
+    def _revive(self) -> None:
+        """Open the publisher again if it failed, or could not be opened: without heartbeats subscribers take the camera for
+        lost, however long nothing is to be told."""
+        if self._publisher is not None and self._publisher.failure:
+            self._problem("publisher", f"{self._publisher.failure}; opening it again")
+            self._close_publisher(self._publisher)
+            self._publisher = None
+        if time.monotonic() >= self._revived_s + RETRY_S:
+            self._revived_s = time.monotonic()
+            self._open_publisher()
+
     def _open_publisher(self) -> Publisher | None:
         if self._publisher is None and self.endpoint is not None:
             try:
@@ -217,7 +235,10 @@ class Outbox:
             kept = self._try(lambda: folder.keep(name, shown), kept)
         if message.clip_suffix:
             kept = msgspec.structs.replace(kept or Evidence(), clip=f"{name}/{CLIP}{message.clip_suffix}")
-        if clip is not None:
+        if clip is not None and time.monotonic() > self._clips_until_s:
+            # On a slow disk the ends of events come first.
+            kept = without_clip(kept or Evidence(), "no clip: there was no time for it before the end")
+        elif clip is not None:
             begun = kept or Evidence()
             kept = self._try(lambda: folder.keep_clip(name, clip, begun, message.lead_s), begun)
         elif (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket as sockets
-import sqlite3
 import threading
 import time
 from contextlib import suppress
@@ -134,6 +133,11 @@ class Publisher:
             )
         self._release()
 
+    @property
+    def failure(self) -> str:
+        """Why nothing is published any more, empty while all is well."""
+        return self._failure
+
     def __enter__(self) -> Publisher:
         return self
 
@@ -169,8 +173,9 @@ class Publisher:
         """The thread that owns the sockets, from its start to its end."""
         try:
             self._serve(reader)
-        except (zmq.ZMQError, SightlineError, sqlite3.Error) as error:
-            self._failure = str(error)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it was: what is handed over from now on must not seem published.
+            self._failure = str(error) or type(error).__name__
 
     def _serve(self, reader: Journal) -> None:
         poller = zmq.Poller()
@@ -237,7 +242,7 @@ class Publisher:
         try:
             request = _request.decode(body)
             page = reader.since(max(0, request.since), max(1, min(request.limit, PAGE_LIMIT)))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return [msgspec.json.encode(Answer(error=f"request must be JSON with 'since', got: {error}"))]
         except SightlineError as error:
             return [

@@ -75,10 +75,11 @@ class Rules:
             for s in health.suspicions
             if s.fault not in self.silenced
         )
-        nearest = health.nearest
-        if nearest is not None and nearest.fault in self.silenced:
-            nearest = None
-        return replace(health, suspicions=kept, nearest=nearest)
+        nearest, hint = (
+            None if one is not None and one.fault in self.silenced else one
+            for one in (health.nearest, health.hint)
+        )
+        return replace(health, suspicions=kept, nearest=nearest, hint=hint)
 
 
 AS_TAUGHT = Rules()

@@ -89,9 +89,11 @@ class Screen:
         try:
             self._out.print(markup)
             sys.stdout.flush()
-        except OSError:
-            # Nobody reads any more, or the disk behind it is full: the watch goes on, and alerts do too.
+        except BrokenPipeError:
+            # Nobody reads any more: the watch goes on, and alerts do too.
             _silence(sys.stdout.fileno())
+        except OSError:
+            pass  # the disk behind it is full, say: this line is lost, others may not be
 
 
 @contextmanager
@@ -122,8 +124,10 @@ def _write(line: str) -> None:
     try:
         sys.stderr.write(line)
         sys.stderr.flush()
-    except OSError:
+    except BrokenPipeError:
         _silence(sys.stderr.fileno())
+    except OSError:
+        pass  # as above
 
 
 def _silence(descriptor: int) -> None:

@@ -192,8 +192,9 @@ class Subscriber:
     def _take(self) -> Alert | None:
         """Return the next alert at hand that passes the filter."""
         while self._cursor.ready:
-            sequence, payload = self._cursor.ready.popleft()
-            self._cursor.dealt = sequence
+            epoch, sequence, payload = self._cursor.ready.popleft()
+            if epoch == self._cursor.epoch:  # else its number says nothing in the journal that is in force
+                self._cursor.dealt = sequence
             try:
                 alert = decode(payload)
             except msgspec.DecodeError as error:

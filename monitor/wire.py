@@ -9,7 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 import zmq
@@ -44,13 +44,17 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     catchup: str
 
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a journal can look for, and JSON can carry back; Python's own go on."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for what follows ``since``; ``request`` comes back in the answer."""
 
-    protocol: int = PROTOCOL
-    request: int = 0
-    since: int
-    limit: int = PAGE_LIMIT
+    protocol: Int64 = PROTOCOL
+    request: Int64 = 0
+    since: Int64
+    limit: Int64 = PAGE_LIMIT
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -300,10 +300,21 @@ def test_catch_up_answers_any_client(journal: Journal) -> None:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVTIMEO, 5000)
         socket.connect(wire.catchup_endpoint(publisher.endpoint))
-        for nonsense in (b"", b"what?", b"{}", b'{"since": "x"}', b"\xff\x00"):
+        for nonsense in (
+            b"",
+            b"what?",
+            b"{}",
+            b'{"since": "x"}',
+            b"\xff\x00",
+            b"[" * 200_000,
+            b'{"since": 9223372036854775808}',
+            b'{"since": 0, "limit": 1e30}',
+        ):
             socket.send(nonsense)
             (refusal,) = socket.recv_multipart()
-            assert "request must be JSON" in msgspec.json.decode(refusal)["error"]
+            assert (
+                "request must be JSON" in msgspec.json.decode(refusal)["error"]
+            )  # and the next is answered, too
         socket.send(b'{"since": 2, "limit": 2, "request": 7}')
         header, *rows = socket.recv_multipart()
         assert msgspec.json.decode(header) == {
@@ -416,5 +427,14 @@ def test_cursor(heard: list[str], taken: list[int], behind: bool) -> None:
             last, _, head = rest.partition("/")
             rows = [(number, b"") for number in range(int(first) + 1, int(last) + 1)]
             cursor.answer(wire.Answer(epoch="e", since=int(first), head=int(head or last)), rows)
-    assert [sequence for sequence, _ in cursor.ready] == taken
+    assert [sequence for _, sequence, _ in cursor.ready] == taken
     assert cursor.behind is behind
+
+
+def test_an_alert_of_a_lost_journal_is_dealt_with_there() -> None:
+    """The position would else be its number in the journal that came after, and what is before that passed over."""
+    cursor = Cursor("test", "old", 11, lambda notice: None)
+    cursor.alert("old", 12, b"")
+    cursor.heartbeat("new", 3)
+    assert list(cursor.ready) == [("old", 12, b"")]
+    assert (cursor.epoch, cursor.dealt, cursor.behind) == ("new", 0, True)

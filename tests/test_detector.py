@@ -275,6 +275,43 @@ def test_no_frames_is_told_whenever_the_last_one_came() -> None:
         assert detector.silent
 
 
+def silenced_at(last_s: float) -> Detector:
+    """A detector whose camera went silent after 5 s, which was told at 8 s."""
+    detector = Detector("cam", calibration(), WITHIN)
+    for sample in samples([(last_s, 10, None)]):
+        detector.update(sample)
+    assert len(detector.no_frames(last_s + 3.0, last_s - 0.1, 3.0)) == 1
+    return detector
+
+
+def test_a_frame_that_was_held_back_does_not_end_the_silence_behind_it() -> None:
+    """libav hands out the last picture before an outage once the next packet comes, or the connection ends."""
+    detector = silenced_at(5.0)
+    late = [Sample(5.0, 10.0, np.zeros(2), health())]
+    after = [Sample(21.0 + i / FPS, 10.0, np.zeros(2), health()) for i in range(20)]
+    said = [event for sample in late + after for event in detector.update(sample).events]
+    (end,) = (event for event in said if event.phase != Phase.UPDATE)
+    assert (end.phase, end.end_s) == (Phase.END, 21.0)
+    assert end.time_s == pytest.approx(21.5)
+
+
+def test_pictures_that_come_too_rarely_are_one_silence() -> None:
+    detector = silenced_at(5.0)
+    rare = [Sample(10.0 * i, 10.0, np.zeros(2), health()) for i in range(1, 30)]
+    assert [
+        event for sample in rare for event in detector.update(sample).events if event.phase != Phase.UPDATE
+    ] == []
+
+
+@pytest.mark.parametrize(("gap_s", "told_of"), [(10.0, ["departure"]), (3600.0, [])])
+def test_what_was_before_a_long_outage_is_no_past(gap_s: float, told_of: list[str]) -> None:
+    detector = silenced_at(60.0)
+    later = 60.0 + gap_s
+    after = [Sample(later + i / FPS, 10.0, np.full(2, 9.0), health()) for i in range(100)]
+    events = [event for sample in after for event in detector.update(sample).events]
+    assert [e.channel for e in events if e.phase == Phase.START] == told_of
+
+
 @pytest.mark.parametrize("time_s", [0.0, -1.0])
 def test_time_that_does_not_advance_is_refused(time_s: float) -> None:
     detector = Detector("cam", calibration(), WITHIN)

@@ -138,10 +138,11 @@ def suspicion(fault: Fault, confirm_s: float = 0.5) -> Suspicion:
 
 
 def test_what_is_silenced_is_not_heard_and_holds_nothing_up() -> None:
-    health = Health({}, (suspicion(Fault.BLUR), suspicion(Fault.BLACK, 1.5)), suspicion(Fault.BLUR))
+    blur = suspicion(Fault.BLUR)
+    health = Health({}, (blur, suspicion(Fault.BLACK, 1.5)), blur, blur)
     heard = Rules(silenced=frozenset({Fault.BLUR}), fault_hold_s=1.0).heard(health)
     assert heard.suspect == Fault.BLACK
-    assert heard.nearest is None
+    assert (heard.nearest, heard.hint) == (None, None)
     assert [s.confirm_s for s in heard.suspicions] == [1.5]
     assert [s.confirm_s for s in Rules(fault_hold_s=1.0).heard(health).suspicions] == [1.0, 1.5]
     assert Rules().heard(health) is health

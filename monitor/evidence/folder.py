@@ -20,7 +20,8 @@ from monitor.evidence.packets import Take
 
 SNAPSHOT, HEAT_MAP, CLIP = "snapshot.jpg", "heat_map.jpg", "clip"
 _EVENT = re.compile(r".+-[0-9a-f]+-[0-9a-f]{8}-\d{6}")
-_FILE = re.compile(r"(snapshot|heat_map|before|normal_\d)\.jpg|clip\.(mp4|mkv)|\..*\.part")
+_FILE = re.compile(r"(snapshot|heat_map|before|normal_\d)\.jpg|clip\.(mp4|mkv)|\..*\.part|\.\w+\.jpg\.\w+")
+"""The last two are what a process that was killed while it wrote has left."""
 
 
 @dataclass(frozen=True, slots=True)
