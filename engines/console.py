@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -23,10 +24,10 @@ Advance = Callable[..., None]
 """``advance(n, note="")``: n more items are done; note is a short word on how fast."""
 
 
-def console(*, errors: bool = False) -> Console:
-    """Console on standard output (or error) that wraps nothing where no terminal is."""
-    terminal = (sys.stderr if errors else sys.stdout).isatty()
-    return Console(stderr=errors, highlight=False, soft_wrap=not terminal)
+def console(*, errors: bool = False, file: TextIO | None = None) -> Console:
+    """Console on standard output (or error, or ``file``) that wraps nothing where no terminal is."""
+    terminal = (file or (sys.stderr if errors else sys.stdout)).isatty()
+    return Console(file=file, stderr=errors, highlight=False, soft_wrap=not terminal)
 
 
 @contextmanager

@@ -4,12 +4,11 @@ standard error.
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TextIO, cast
 
 from rich.console import Group
 from rich.live import Live
@@ -20,6 +19,7 @@ from rich.text import Text
 from engines.console import console
 from engines.errors import masked
 from monitor.events import Event, Phase
+from monitor.outlet import Outlet
 from monitor.replay_command import event_line
 
 PLAIN_EVERY_S = 10.0
@@ -47,16 +47,20 @@ class Row:
 
 
 class Screen:
-    """Shows events, log lines and status; ``log`` may be called from any thread.
+    """Shows events, log lines and status, a live table where standard output is a terminal; ``log`` may be called from any
+    thread. Nothing here waits for a reader, and one that left is no error."""
 
-    A reader that left is no error.
-    """
+    def __init__(self) -> None:
+        self._stdout, self._stderr = Outlet(sys.stdout), Outlet(sys.stderr)
+        self._out = console(file=cast(TextIO, self._stdout))
+        terminal = self._stdout.isatty()
+        self.live = Live(console=self._out, auto_refresh=False, transient=True) if terminal else None
+        self.every_s = TABLE_EVERY_S if terminal else PLAIN_EVERY_S
 
-    def __init__(self, live: Live | None = None) -> None:
-        self._live = live
-        self._out = live.console if live is not None else console()
-        self._shown_s = time.monotonic()
-        self.every_s = TABLE_EVERY_S if live is not None else PLAIN_EVERY_S
+    def close(self) -> None:
+        """Write what waits, as long as somebody reads it."""
+        self._stdout.end()
+        self._stderr.end()
 
     def event(self, event: Event, *, muted: bool = False) -> None:
         if event.phase != Phase.UPDATE:
@@ -68,42 +72,36 @@ class Screen:
 
     def log(self, text: str) -> None:
         line = masked(" ".join(text.split()))
-        if self._live is not None:
+        if self.live is not None:
             self._print(f"[yellow]{escape(line)}[/]")
             return
-        _write(f"sightline: {line}\n")
+        self._stderr.write(f"sightline: {line}\n")
 
     def status(self, rows: Sequence[Row]) -> None:
-        if self._live is not None:
+        if self.live is not None:
             problems = [Text(row.problem, "dim") for row in rows if row.problem]
-            self._live.update(Group(_table(rows), *problems), refresh=True)
+            self.live.update(Group(_table(rows), *problems), refresh=True)
             return
         for row in rows:
             rates = f"{row.fps:.1f} fps, {row.scored_per_s:.1f} scored/s, {row.dropped} dropped"
             problem = f"; {row.problem}" if row.problem else ""
-            _write(
+            self._stderr.write(
                 f"{row.camera}: {row.status}, {rates}, {row.reconnects} reconnects, {row.verdict}{problem}\n"
             )
 
     def _print(self, markup: str) -> None:
-        try:
-            self._out.print(markup)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Nobody reads any more: the watch goes on, and alerts do too.
-            _silence(sys.stdout.fileno())
-        except OSError:
-            pass  # the disk behind it is full, say: this line is lost, others may not be
+        self._out.print(markup)
 
 
 @contextmanager
 def screen() -> Iterator[Screen]:
-    """A live table where standard output is a terminal, plain lines elsewhere."""
-    if not sys.stdout.isatty():
-        yield Screen()
-        return
-    with Live(console=console(), auto_refresh=False, transient=True) as live:
-        yield Screen(live)
+    """A screen, closed at the end."""
+    shown = Screen()
+    try:
+        with nullcontext() if shown.live is None else shown.live:
+            yield shown
+    finally:
+        shown.close()
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -118,19 +116,3 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(*map(escape, row.cells))
     return table
-
-
-def _write(line: str) -> None:
-    try:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-    except BrokenPipeError:
-        _silence(sys.stderr.fileno())
-    except OSError:
-        pass  # as above
-
-
-def _silence(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)

@@ -488,7 +488,9 @@ def test_status_lines_hold_what_an_operator_asks(capsys: pytest.CaptureFixture[s
         Row("front", "streaming", 29.97, 12.5, 1024, 0, "all right"),
         Row("rear", "lost", 0, 0, 0, 7, "no verdict", lost),
     ]
-    Screen().status(rows)
+    screen = Screen()
+    screen.status(rows)
+    screen.close()
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
