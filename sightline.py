@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
 from engines import __version__
-from engines.errors import SightlineError
+from engines.errors import OutputError, SightlineError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +171,52 @@ def main() -> None:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     name = next((a for a in arguments if not a.startswith("-")), None)
+    _make_usable()
     try:
-        build(name)(args=repeated(arguments), prog_name="sightline")
+        try:
+            build(name)(args=repeated(arguments), prog_name="sightline")
+        finally:
+            sys.stdout.flush()
     except SightlineError as error:
         if debug:
             raise
-        sys.stderr.write(f"sightline: {error}\n")
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("sightline: interrupted\n")
-        sys.exit(130)
+        _end("interrupted", 130)
+    except BrokenPipeError:
+        _give_up_output()
+        sys.exit(1)
+    except OSError as error:
+        # Files are told of where they are written; what has no name is the output of the command.
+        if debug or error.filename is not None or error.errno not in _NO_ROOM:
+            raise
+        _give_up_output()
+        _end(
+            f"standard output: must be writable: {error.strerror}; write it elsewhere", OutputError.exit_code
+        )
+
+
+def _make_usable() -> None:
+    """Standard output and error that were closed swallow what comes, and characters that they do not know are replaced."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _give_up_output() -> None:
+    """What is left in the buffer goes nowhere, or Python would fail on it once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    with suppress(OSError):
+        sys.stderr.write(f"sightline: {line}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

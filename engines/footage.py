@@ -54,6 +54,11 @@ class Drive:
     def is_video(self) -> bool:
         return not self.files
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The files that hold it."""
+        return self.files or (self.path,)
+
 
 def find_drives(paths: Iterable[Path | str]) -> list[Drive]:
     """Return every drive below ``paths`` with names unique among them; an unreadable or empty path raises

@@ -339,6 +339,9 @@ def input_size(model: onnx.ModelProto) -> tuple[int, int]:
 def load_graph(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     """Read an ONNX file, without the weights stored beside it if told; one that cannot be read raises EngineError."""
     try:
-        return onnx.load(path, load_external_data=weights)
+        model = onnx.load(path, load_external_data=weights)
     except Exception as error:
         raise EngineError(path, f"must be an ONNX file: {type(error).__name__}", "check the file") from error
+    if not model.HasField("graph"):
+        raise EngineError(path, "must be an ONNX file: it holds no graph", "check the file")
+    return model

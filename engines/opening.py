@@ -201,9 +201,8 @@ def _fastest(
         for name, rate in rates.items()
         if name != best
     ]
-    return best, "; ".join(
-        [f"{rates[best]:.0f} frames/s at batch {TRIED_BATCH}, {', '.join(others)}", *remarks]
-    )
+    measured = ", ".join([f"{rates[best]:.0f} frames/s at batch {TRIED_BATCH}", *others])
+    return best, "; ".join([measured, *remarks])
 
 
 def frames_per_s(engines: dict[str, Engine], frames: Image) -> dict[str, float]:

@@ -11,6 +11,8 @@ import numpy as np
 from engines.frames import Image
 
 _PLANAR = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
+_DEEP = {f"{layout}p{bits}le": bits for layout in ("yuv420", "yuv422", "yuv444") for bits in (10, 12)}
+"""The same in 16-bit words, of which so many bits count."""
 _INTERLEAVED = {"nv12": (0, 1), "nv21": (1, 0)}
 """Formats whose second plane holds both chroma samples of a pixel, with the places of Cb and Cr."""
 
@@ -27,6 +29,13 @@ def planes(picture: av.video.frame.VideoFrame) -> tuple[Image, Chroma | None]:
     if name in _PLANAR:
         luma, blue, red = (_view(plane, plane.width) for plane in picture.planes[:3])
         return luma, (blue, red)
+    if name in _DEEP:
+        luma, blue, red = (_shallow(plane, plane.width, _DEEP[name]) for plane in picture.planes[:3])
+        return luma, (blue, red)
+    if name == "p010le":  # 10 bits at the top of 16, chroma interleaved
+        light, colour = picture.planes[:2]
+        luma, both = _shallow(light, light.width, 16), _shallow(colour, 2 * colour.width, 16)
+        return luma, (both[:, 0::2], both[:, 1::2])
     if name in _INTERLEAVED:
         blue_at, red_at = _INTERLEAVED[name]
         both = _view(picture.planes[1], 2 * picture.planes[1].width)
@@ -43,6 +52,17 @@ def rgb_planes(picture: Image) -> tuple[Image, Chroma]:
     half = (max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2))
     chroma = [np.asarray(cv2.resize(p, half, interpolation=cv2.INTER_AREA), np.uint8) for p in (blue, red)]
     return np.asarray(luma, np.uint8), (chroma[0], chroma[1])
+
+
+def _shallow(plane: av.video.plane.VideoPlane, width: int, bits: int) -> Image:
+    """A plane of 16-bit words in 8 bits, rounded. libswscale would dither it, and its pattern looks like a sensor's
+    mosaic."""
+    words = np.frombuffer(memoryview(plane), np.dtype("<u2")).reshape(plane.height, plane.line_size // 2)
+    half = 1 << (bits - 9)
+    rounded = (np.minimum(words[:, :width], (255 << (bits - 8)) + half - 1) + np.uint16(half)) >> (bits - 8)
+    small = rounded.astype(np.uint8)
+    small.flags.writeable = False
+    return small
 
 
 def subsampling(luma: Image, chroma: Image) -> tuple[int, int]:

@@ -56,8 +56,8 @@ class Outlet:
             if self._left_out and not self._waiting.full():
                 text += f"({self._left_out} lines were left out: nobody read them)\n"
                 self._left_out = 0
-            # A line that a full disk does not take is lost, others may not be.
-            with suppress(OSError):
+            # A line that a full disk does not take, or a stream that was closed, is lost; others may not be.
+            with suppress(OSError, ValueError):
                 self._put(text)
 
     def _put(self, text: str) -> None:

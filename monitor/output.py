@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from engines.errors import OutputError
 from engines.health import CHECKS
+from engines.whole_file import partial_beside
 from monitor.pipeline import Watched
 
 STATISTICS = tuple(
@@ -28,31 +29,13 @@ COLUMNS = (
 @contextmanager
 def whole_file(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
     """Open a temporary file beside ``path`` and give it its name once everything in it has been written."""
-    partial = path.with_name(f".{path.name}.part")
     try:
-        with partial.open("w", encoding="utf-8", newline=newline) as file:
-            yield file
-        partial.replace(path)
+        with partial_beside(path) as partial:
+            with partial.open("w", encoding="utf-8", newline=newline) as file:
+                yield file
+            partial.replace(path)
     except OSError as error:
         raise OutputError(path, f"must be writable: {error.strerror}", "choose another file") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def check_outputs(*wanted: Path | None) -> None:
-    """Raise OutputError now rather than after an hour's work."""
-    paths = [path for path in wanted if path is not None]
-    for path in paths:
-        if not path.parent.is_dir():
-            raise OutputError(
-                path, f"must be in a folder that exists; {path.parent} does not", "make the folder first"
-            )
-        if path.is_dir():
-            raise OutputError(path, "must be a file, is a folder", "name a file in it")
-    places = [path.resolve() for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
-            raise OutputError(path, "must be the file of one output, is that of two", "name two files")
 
 
 def score_row(watched: Watched) -> tuple[Any, ...]:
@@ -107,9 +90,9 @@ class ScoreFile:
         if kind is None and self._path.suffix == ".parquet":
             rows = self._path.with_suffix(".rows")
             arrow_csv, parquet = _pyarrow(self._path)
-            partial = self._path.with_name(f".{self._path.name}.part")
-            parquet.write_table(arrow_csv.read_csv(rows), partial)
-            partial.replace(self._path)
+            with partial_beside(self._path) as partial:
+                parquet.write_table(arrow_csv.read_csv(rows), partial)
+                partial.replace(self._path)
             rows.unlink()
 
 

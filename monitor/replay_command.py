@@ -26,6 +26,7 @@ from engines.footage import IMAGES_PER_SECOND, Drive, Recording, find_drives
 from engines.opening import open_engine
 from engines.regions import parse_regions, regions_from_text
 from engines.resident import resident
+from engines.whole_file import check_outputs
 from monitor.alerts import Model, alert, proposal_alert
 from monitor.config import CameraConfig, load_config
 from monitor.events import Event, Level, Phase
@@ -33,7 +34,7 @@ from monitor.evidence.drive import DriveEvidence
 from monitor.evidence.explain import Explainer
 from monitor.evidence.folder import EvidenceFolder, make_folder
 from monitor.journal import Journal
-from monitor.output import ScoreFile, check_outputs, whole_file
+from monitor.output import ScoreFile, whole_file
 from monitor.pictures import EVIDENCE_PX, STILL_PX
 from monitor.pipeline import BATCH, SILENT_AFTER_S, Watched
 from monitor.publisher import Publisher
@@ -115,6 +116,12 @@ def replay_command(
     opened = open_bundle(bundle)
     wanted = _rules(opened, rules(f"{config}: ", own) if own is not None else AS_TAUGHT, ignore or [])
     drives = find_drives(paths)
+    reads = [
+        bundle,
+        *(file for drive in drives for file in drive.reads),
+        *([] if config is None else [config]),
+    ]
+    check_outputs(scores, events, report, reads=reads)
     engine = open_engine(opened, backend, precision, unverified=unverified, say=console().print)
     decoder = resident(decoder, engine)
     with ExitStack() as stack:

@@ -81,7 +81,12 @@ def load_models(path: Path, config: Config, *, unverified: bool = False) -> list
     """Open the bundle of each camera with its engine, each bundle once; errors name the file and the key.
 
     An engine that is not equal to the reference is refused, unless ``unverified``."""
-    say = console(errors=True).print
+    errors = console(errors=True)
+
+    def say(line: str) -> None:
+        with suppress(OSError):  # a full disk behind it stops no watching
+            errors.print(line)
+
     opened: dict[Path, Loaded] = {}
     for index, camera in enumerate(config.camera):
         assert camera.bundle is not None

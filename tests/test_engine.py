@@ -155,5 +155,5 @@ def test_verify_refuses_an_unknown_backend(rendered_bundle: Path) -> None:
     assert done.returncode == 5
     assert (
         done.stderr
-        == "sightline: abacus: must be one of onnxruntime, onnxruntime-cuda, openvino, tensorrt, tensorrt-rtx; check --backend\n"
+        == "sightline: abacus: must be one of onnxruntime, onnxruntime-cuda, openvino, tensorrt, tensorrt-rtx; check its name\n"
     )

@@ -227,3 +227,27 @@ def test_damaged_packets_are_passed_over_and_told(tmp_path: Path) -> None:
     assert recording.frames >= 38
     assert damaged
     assert set(damaged) <= set(range(3, 15))
+
+
+@pytest.mark.parametrize("name", ["yuv420p10le", "yuv422p10le", "yuv444p12le", "p010le"])
+@pytest.mark.parametrize("size", [(64, 48), (62, 46)])
+def test_deep_pictures_are_rounded_to_eight_bits(name: str, size: tuple[int, int]) -> None:
+    """libswscale dithers them, in a pattern that looked like a sensor's mosaic: a fault in every 10-bit stream."""
+    picture = av.VideoFrame(*size, name)
+    random, bits = np.random.default_rng(0), 12 if "12" in name else 10
+    values = []
+    for plane in picture.planes:
+        words = np.frombuffer(plane, np.uint16)
+        filled = random.integers(0, 1 << bits, words.size).astype(np.uint16)
+        filled[:4] = (1 << bits) - 1
+        words[:] = filled << (6 if name == "p010le" else 0)
+        values.append(filled.reshape(plane.height, -1))
+    luma, chroma = planes(picture)
+    assert chroma is not None
+    if name == "p010le":
+        values = [values[0], values[1][:, 0::2], values[1][:, 1::2]]
+    for found, full in zip((luma, *chroma), values, strict=True):
+        wanted = np.minimum(np.floor(full / 2.0 ** (bits - 8) + 0.5), 255)
+        np.testing.assert_array_equal(found, wanted[:, : found.shape[1]])
+        assert not found.flags.writeable
+    assert luma.shape == size[::-1]

@@ -75,6 +75,11 @@ def no_model(path: Path) -> Path:
     return path
 
 
+def an_empty_file(path: Path) -> Path:
+    path.touch()
+    return path
+
+
 def unknown_operator(path: Path) -> Path:
     node = helper.make_node("Telepathy", ["images"], ["features"], domain="mine", name="sixth_sense")
     return network(path, [node], {})
@@ -121,6 +126,7 @@ def two_logits(path: Path) -> Path:
         (labels, STATED, "must hold floating-point numbers"),
         (weights_lost, STATED, "must hold weights of n.onnx, but is missing"),
         (no_model, STATED, "must be an ONNX file"),
+        (an_empty_file, STATED, "must be an ONNX file: it holds no graph"),
         (unknown_operator, STATED, "Telepathy"),
         (two_logits, SCORE, f"must be one number per frame to be a score, got N×{C}"),
         (batch_free, STATED | {"output": "feature"}, "must have a tensor 'feature'; it has features"),
@@ -140,7 +146,7 @@ def two_logits(path: Path) -> Path:
         (lambda p: p, STATED, "must be an ONNX file; there is none"),
     ],
     ids=[
-        "two inputs", "NaN on black", "labels", "weights lost", "not a model", "unknown operator", "many scores",
+        "two inputs", "NaN on black", "labels", "weights lost", "not a model", "an empty file", "unknown operator", "many scores",
         "unknown output", "wrong layout", "wrong size", "half a size", "scale by zero", "scale beyond floats",
         "mean beyond floats", "a number as heat", "spread of zero", "a vector as heat", "grey", "three axes", "integers",
         "no probability", "no file",

@@ -18,7 +18,7 @@ from engines import __version__
 from engines.backends.onnx_runtime import OnnxRuntimeEngine
 from engines.bundle import Bundle, Manifest, Onboarding, check_target, open_bundle, write_bundle
 from engines.console import console
-from engines.decision import UNITS
+from engines.decision import units
 from engines.density import Floats
 from engines.errors import InputError, OutputError
 from engines.footage import Drive, find_drives, fingerprint
@@ -143,7 +143,7 @@ def calibrate_bundle(
 
 
 def _check(out: Path, parent: Bundle, camera: Sequence[Drive]) -> None:
-    if out.resolve() == parent.path.resolve():
+    if parent.path.resolve() in (out.resolve(), *out.resolve().parents):
         raise OutputError(
             out, "must be another name than the bundle's, which stays as it is", "choose another --out"
         )
@@ -197,9 +197,10 @@ def _doubts(parent: Bundle, names: Sequence[str], found: Onboarded) -> tuple[str
     ]
     old, new = parent.calibration.channel("domain"), found.calibration.channel("domain")
     if new.typical > old.threshold:
+        unit = units(parent.density.normal)["domain"]
         doubts.append(
             f"all of this footage is stranger than what raised an alarm before (domain {new.typical:.1f} against "
-            f"{old.threshold:.1f} nats): another kind of scene, or a covered camera? Look at the pictures in normal/"
+            f"{old.threshold:.1f} {unit}): another kind of scene, or a covered camera? Look at the pictures in normal/"
         )
     return tuple(doubts)
 
@@ -208,18 +209,18 @@ def tell(say: Console, parent: Bundle, bundle: Bundle, found: Onboarded) -> None
     """Say what moved, how many false alarms that takes away, and what it promises."""
     step, calibration = bundle.manifest.lineage[-1], bundle.calibration
     frames, minutes = sum(d.frames for d in step.drives), sum(d.seconds for d in step.drives) / 60
-    drives = "1 drive" if len(step.drives) == 1 else f"{len(step.drives)} drives"
-    say.print(f"[bold]read[/]     {frames} frames, {minutes:.1f} min in {drives} of the new camera")
-    say.print(
-        f"         for {step.parent} ({step.parent_sha256[:12]}), taught on {len(bundle.manifest.drives)} drives"
+    drives, taught = (
+        f"{len(of)} drive" + "s" * (len(of) != 1) for of in (step.drives, bundle.manifest.drives)
     )
+    say.print(f"[bold]read[/]     {frames} frames, {minutes:.1f} min in {drives} of the new camera")
+    say.print(f"         for {step.parent} ({step.parent_sha256[:12]}), taught on {taught}")
     for part in step.left_out:
         say.print(f"         left out: {part}")
     towards = f"the latent's mean by {step.shift:.1f} standard deviations" if step.shift else "not the latent"
     say.print(f"[bold]moved[/]    thresholds, typical levels, {towards}")
     known = {channel.name: channel for channel in parent.calibration.channels}
     for new in calibration.channels:
-        old, unit = known.get(new.name, new), UNITS[new.name]
+        old, unit = known.get(new.name, new), units(bundle.density.normal)[new.name]
         say.print(
             f"         {new.name:<10} typically {old.typical:.2f} → {new.typical:.2f}, "
             f"alarm above {old.threshold:.2f} → {new.threshold:.2f} {unit}"

@@ -169,7 +169,9 @@ def fit(
         )
     if np.ptp(footage.features, axis=0).max() <= STILL * np.abs(footage.features).max():
         raise CalibrationError(
-            "fit", "the footage must vary; every frame has the same feature", "give footage of driving"
+            "fit",
+            "the footage must vary; every frame has the same feature",
+            "give footage of driving, or another network",
         )
     latent, beside = footage.features, [e.features.astype(np.float64) for e in other]
     shipped = background if projection is not None else None

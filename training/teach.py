@@ -153,8 +153,9 @@ def tell(say: Console, bundle: Bundle) -> None:
     """Say what was learnt, how it was checked and what it promises."""
     manifest, calibration = bundle.manifest, bundle.calibration
     frames, seconds = sum(d.frames for d in manifest.drives), sum(d.seconds for d in manifest.drives)
+    drives = f"{len(manifest.drives)} drive" + "s" * (len(manifest.drives) != 1)
     say.print(
-        f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {len(manifest.drives)} drives, encoder {manifest.encoder.name}"
+        f"[bold]learnt[/]   {frames} frames, {seconds / 60:.1f} min in {drives}, encoder {manifest.encoder.name}"
     )
     if bundle.ignored:
         say.print(f"         {100 * bundle.ignored.share:.0f} % of the picture ignored")

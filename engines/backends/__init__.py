@@ -73,7 +73,7 @@ BACKENDS = {
 def backend_of(name: str) -> Backend:
     """The table's row; an unknown name raises EngineError with those known."""
     if name not in BACKENDS:
-        raise EngineError(name, f"must be one of {', '.join(BACKENDS)}", "check --backend")
+        raise EngineError(name, f"must be one of {', '.join(BACKENDS)}", "check its name")
     return BACKENDS[name]
 
 

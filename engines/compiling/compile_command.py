@@ -14,6 +14,7 @@ from engines.cache import EngineCache
 from engines.compiling.compile import compiled
 from engines.console import console
 from engines.engine import Precision
+from engines.errors import OutputError
 
 
 def compile_command(
@@ -44,6 +45,10 @@ def compile_command(
     if backend.as_is and precision == Precision.FP32:
         say.print(f"{name} runs the bundle's own graph: there is nothing to compile")
         return
+    if cache.engine(done.key)[0] is None:
+        raise OutputError(
+            cache.engine_file(done.key), "must hold the engine, which could not be kept", "free space"
+        )
     how = f"in {time.monotonic() - started_s:.1f} s" if done.fresh else "was there already"
     say.print(f"[bold]compiled[/]  {name} {how}, {len(done.built) / 1e6:.1f} MB, for {done.key.target}")
     for note in done.notes:

@@ -24,6 +24,7 @@ from engines.machine import identity
 from engines.opening import Wanted, load, ready, wanted
 from engines.proof.bench import Speed, flops_per_frame, measure, sgemm_peak, used_mb
 from engines.results import write_json
+from engines.whole_file import check_outputs
 
 
 def bench(
@@ -46,10 +47,16 @@ def bench(
 
         sightline bench highway.bundle --batch 1 --batch 16
     """
+    check_outputs(json, reads=[bundle])
     opened, say = open_bundle(bundle), console()
     sizes = batch or [1, 4, 16]
     frames = opened.probes().frames
-    pictures = np.resize(frames, (max(sizes), *frames.shape[1:]))
+    try:
+        pictures = np.resize(frames, (max(sizes), *frames.shape[1:]))
+    except MemoryError:
+        raise EngineError(
+            "--batch", f"must fit in memory, {max(sizes)} frames do not", "take fewer"
+        ) from None
     engines, loads = [], []
     for one in wanted(opened, backend, precision, every=every):
         try:

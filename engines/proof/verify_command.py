@@ -17,6 +17,7 @@ from engines.errors import EngineError
 from engines.opening import Wanted, load, verified, wanted
 from engines.proof.verify import Reference, reference_of
 from engines.results import write_json
+from engines.whole_file import check_outputs
 
 
 def verify(
@@ -35,6 +36,7 @@ def verify(
 
         sightline verify highway.bundle --backend openvino
     """
+    check_outputs(json, reads=[bundle])
     opened = open_bundle(bundle)
     say = console()
     say.print(f"{len(opened.manifest.files)} files have the sha256 that bundle.json states")

@@ -13,11 +13,12 @@ from engines.bundle import open_bundle
 from engines.console import console
 from engines.errors import InputError
 from engines.faults import FAULTS
+from engines.whole_file import check_outputs
 from monitor.evaluation.cases import Case, checked, from_manifest, from_mvtec, from_paths
 from monitor.evaluation.evaluate import Evaluated, FaultPlan, evaluate
 from monitor.evaluation.faults import check_modes
 from monitor.evaluation.tell import tell
-from monitor.output import check_outputs, whole_file
+from monitor.output import whole_file
 
 
 def evaluate_command(
@@ -67,6 +68,8 @@ def evaluate_command(
     opened = open_bundle(bundle)
     plan = _plan(fault_modes, fault_severities, fault_drives) if faults else None
     cases, notes = _cases(normal, anomalous, manifest, split, normal_label, mvtec, stills)
+    reads = [bundle, *(file for case in cases for file in case.drive.reads), *filter(None, [manifest])]
+    check_outputs(json, report, reads=reads)
     command = " ".join(["sightline", *sys.argv[1:]])
     evaluated = evaluate(opened, cases, command=command, faults=plan, images_per_second=fps, notes=notes)
     say = console()
