@@ -84,7 +84,7 @@ def test_a_publisher_that_failed_is_opened_again_though_nothing_is_to_be_told(
         broken.clear()
         until(lambda: f"publishing on {outbox.endpoint} again" in log)
         assert outbox.endpoint is not None
-        with Subscriber(outbox.endpoint) as subscriber:
+        with Subscriber(outbox.endpoint, since=0) as subscriber:
             outbox.put(Message(replace(event("cam"), number=2), MODEL, 0.0))
             assert until(lambda: subscriber.receive(0.05)).data.camera == "cam"
     finally:
