@@ -208,9 +208,9 @@ def _make_usable() -> None:
 
 def _give_up_output() -> None:
     """What is left in the buffer goes nowhere, or Python would fail on it once more at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    from engines.console import to_nowhere  # rich, which the other ways out need not load
+
+    to_nowhere(sys.stdout.fileno())
 
 
 def _end(line: str, code: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,13 @@ def console(*, errors: bool = False, file: TextIO | None = None) -> Console:
     """Console on standard output (or error, or ``file``) that wraps nothing where no terminal is."""
     terminal = (file or (sys.stderr if errors else sys.stdout)).isatty()
     return Console(file=file, stderr=errors, highlight=False, soft_wrap=not terminal)
+
+
+def to_nowhere(descriptor: int) -> None:
+    """Let what is written to an open file from now on go nowhere: nobody reads it, or there is no room."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 @contextmanager

@@ -105,15 +105,20 @@ class Detector:
         """Whether a want of frames was told, and is not over."""
         return self._open is not None and self._source is Source.SILENCE
 
+    def outdated(self, time_s: float) -> bool:
+        """Whether the last frame is too long ago, behind a want of frames that was told, for one of ``time_s`` to be compared
+        with what was before."""
+        return self.silent and self._rule.reference_s < time_s - self._last_s < math.inf
+
     def update(self, sample: Sample) -> Judged:
         """Take one frame. Time that does not advance is an error of the caller's (ValueError)."""
         if not sample.time_s > self._last_s:
             raise ValueError(
                 f"{self._stream}: time must advance, got {sample.time_s} s after {self._last_s} s"
             )
-        gap_s, self._last_s = sample.time_s - self._last_s, sample.time_s
         if self.silent:
-            self._resume(gap_s)
+            self._resume(sample.time_s)
+        self._last_s = sample.time_s
         self._doubt.take(sample.time_s, sample.health)
         levels = self._advance(sample)
         events = self._faults(sample) + self._scene(sample, levels)
@@ -146,14 +151,14 @@ class Detector:
         """Whether an event says that the picture is not one of the scene."""
         return self._open is not None and self._source is not Source.CHANNELS
 
-    def _resume(self, gap_s: float) -> None:
-        """Take a frame after a want of frames that was told: what is over begins only now, and what was long ago is no past
-        to compare with."""
+    def _resume(self, time_s: float) -> None:
+        """Before a frame after a want of frames that was told: what is over begins only now, and what was long ago is no
+        past to compare with."""
         assert self._open is not None
-        if gap_s > self._open.threshold:
+        if time_s - self._last_s > self._open.threshold:
             # The last frame before the outage may have been held back until after that was told.
             self._clear_since = None
-        if gap_s > self._rule.reference_s:
+        if self.outdated(time_s):
             self._channels = Channels(self._rule, self._within)
             self._history.clear()
 

@@ -190,18 +190,14 @@ class Outbox:
             publisher.send(ready)
         except EndpointError as error:
             # It is in the journal; a new publisher begins with a heartbeat that leads subscribers to it.
-            self._problem("publisher", f"{error}; opening it again")
-            self._close_publisher(publisher)
-            self._publisher = None
+            self._give_up(publisher, str(error))
             self._open_publisher()
 
     def _revive(self) -> None:
         """Open the publisher again if it failed, or could not be opened: without heartbeats subscribers take the camera for
         lost, however long nothing is to be told."""
         if self._publisher is not None and self._publisher.failure:
-            self._problem("publisher", f"{self._publisher.failure}; opening it again")
-            self._close_publisher(self._publisher)
-            self._publisher = None
+            self._give_up(self._publisher, self._publisher.failure)
         if time.monotonic() >= self._revived_s + RETRY_S:
             self._revived_s = time.monotonic()
             self._open_publisher()
@@ -215,6 +211,11 @@ class Outbox:
             else:
                 self._works("publisher", f"publishing on {self.endpoint} again")
         return self._publisher
+
+    def _give_up(self, publisher: Publisher, why: str) -> None:
+        self._problem("publisher", f"{why}; opening it again")
+        self._close_publisher(publisher)
+        self._publisher = None
 
     def _close_publisher(self, publisher: Publisher) -> None:
         try:

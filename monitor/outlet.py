@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import TextIO
 
+from engines.console import to_nowhere
+
 MOST = 1000
 """How many texts may wait; further ones are left out, and counted."""
 
@@ -73,6 +75,4 @@ class Outlet:
             while data:
                 data = data[os.write(descriptor, data) :]
         except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
+            to_nowhere(descriptor)

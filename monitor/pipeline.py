@@ -62,7 +62,6 @@ class Stream:
         calibration, in_units = rules.calibration(bundle.calibration), units(bundle.density.normal)
         self._health = HealthChecks(calibration.health, ignored)
         self.detector = Detector(name, calibration, bundle.density.within, in_units)
-        self._reference_s = calibration.rule.reference_s
         self._drift = Drift(name, calibration, in_units)
 
     def anew(self) -> Stream:
@@ -78,12 +77,11 @@ class Stream:
 
     def judge(self, frame: Frame, scores: Scores, row: int) -> Watched:
         """Judge ``frame``, which is ``row`` of the scored batch; frames must come in order."""
-        last_s = self._last_s
         silence = self._silence(frame.time_s)
         if self.detector.silent:
             self._health.silence_told()
-            if last_s is not None and frame.time_s - last_s > self._reference_s:
-                self._health.new_scene()
+        if self.detector.outdated(frame.time_s):
+            self._health.new_scene()
         health = self._rules.heard(self._health.check(frame))
         surprise, background = float(scores.surprise[row]), float(scores.background[row])
         residual, damage = float(scores.residual[row]), float(scores.damage[row])

@@ -65,15 +65,15 @@ class Screen:
     def event(self, event: Event, *, muted: bool = False) -> None:
         if event.phase != Phase.UPDATE:
             mark = "  [dim]muted[/]" if muted else ""
-            self._print(f"[bold]{escape(event.stream)}[/]  {event_line(event)}{mark}")
+            self._out.print(f"[bold]{escape(event.stream)}[/]  {event_line(event)}{mark}")
 
     def say(self, text: str) -> None:
-        self._print(escape(text))
+        self._out.print(escape(text))
 
     def log(self, text: str) -> None:
         line = masked(" ".join(text.split()))
         if self.live is not None:
-            self._print(f"[yellow]{escape(line)}[/]")
+            self._out.print(f"[yellow]{escape(line)}[/]")
             return
         self._stderr.write(f"sightline: {line}\n")
 
@@ -88,9 +88,6 @@ class Screen:
             self._stderr.write(
                 f"{row.camera}: {row.status}, {rates}, {row.reconnects} reconnects, {row.verdict}{problem}\n"
             )
-
-    def _print(self, markup: str) -> None:
-        self._out.print(markup)
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def compile_command(
     if backend.as_is and precision == Precision.FP32:
         say.print(f"{name} runs the bundle's own graph: there is nothing to compile")
         return
-    if cache.engine(done.key)[0] is None:
+    entry = cache.entry(done.key)
+    if entry is None or entry.sha256 != done.sha256:
         raise OutputError(
             cache.engine_file(done.key), "must hold the engine, which could not be kept", "free space"
         )
